@@ -1,0 +1,75 @@
+"""Pure formulas on plain arrays: indices, robust statistics, regressors, multiple testing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+DAYS_PER_YEAR = 365.25
+MAD_TO_SIGMA = 1.4826
+"""Factor that makes the median absolute deviation estimate the standard deviation of normal noise."""
+
+
+def normalised_difference(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(a - b) / (a + b), any shape; NaN where an input is NaN or the sum is not positive.
+
+    With near infrared and red this is the NDVI (Rouse et al. 1974, NASA SP-351), with short-wave and near infrared
+    the NDBI (Zha et al. 2003, doi:10.1080/01431160304987). Small negative reflectances, which atmospheric correction
+    leaves over shadow, are set to zero first so that the index stays between -1 and 1.
+    """
+    x, y = np.maximum(a, 0), np.maximum(b, 0)
+    total = x + y
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, (x - y) / total, np.nan).astype(a.dtype)
+
+
+def harmonic_design(days: npt.ArrayLike, harmonics: int, trend: bool = False) -> npt.NDArray[np.float64]:
+    """Regressors of a yearly season: float64 (n_dates, 1 + trend + 2 x harmonics).
+
+    Columns: 1, the time in years since 1970-01-01 if ``trend``, then cosine and sine of each harmonic of 365.25 days.
+    ``days`` are days since 1970-01-01.
+    """
+    t = np.asarray(days, dtype=np.float64) / DAYS_PER_YEAR
+    columns = [np.ones_like(t)]
+    if trend:
+        columns.append(t)
+    for k in range(1, harmonics + 1):
+        columns += [np.cos(2 * np.pi * k * t), np.sin(2 * np.pi * k * t)]
+    return np.stack(columns, axis=1)
+
+
+def robust_sigma(values: FloatArray, axis: int | None = None) -> Any:
+    """Standard deviation estimated by the median absolute deviation, NaN ignored (Hampel 1974, doi:10.2307/2285666)."""
+    centre = np.nanmedian(values, axis=axis, keepdims=axis is not None)
+    return MAD_TO_SIGMA * np.nanmedian(np.abs(values - centre), axis=axis)
+
+
+def false_discovery(p_values: npt.ArrayLike, dependent: bool = True) -> npt.NDArray[np.float64]:
+    """q-values of a family of tests; NaN stays NaN and does not count.
+
+    Benjamini and Yekutieli (2001, doi:10.1214/aos/1013699998) when ``dependent``: valid under any dependence, which
+    sites under one weather have; else Benjamini and Hochberg (1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
+
+    Parameters
+    ----------
+    p_values : float (n,), 0-1, NaN = not tested.
+
+    Returns
+    -------
+    float64 (n,): smallest rate of false discoveries at which each test would be called.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    q = np.full_like(p, np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    n = tested.size
+    if n == 0:
+        return q
+    order = tested[np.argsort(p[tested], kind="stable")]
+    penalty = np.sum(1.0 / np.arange(1, n + 1)) if dependent else 1.0
+    raw = p[order] * n * penalty / np.arange(1, n + 1)
+    q[order] = np.minimum(1.0, np.minimum.accumulate(raw[::-1])[::-1])
+    return q

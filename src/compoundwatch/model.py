@@ -1,0 +1,587 @@
+"""The data that travels between the stages, and the checks at their borders.
+
+Four conventions hold everywhere: ``valid`` is True where a pixel may be used; missing is NaN, NaT or ``None``, never a
+number; a positive effect means more of the feature after than before; times are UTC, lengths metres, vector files
+longitude and latitude.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from compoundwatch.errors import ContractError
+from compoundwatch.grid import Grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from shapely.geometry.base import BaseGeometry
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Role(StrEnum):
+    """What a polygon is for: a site is watched, a control shows what happens where nothing was announced."""
+
+    SITE = "site"
+    CONTROL = "control"
+
+
+class State(StrEnum):
+    """What the evidence says about a site."""
+
+    UNCHANGED = "UNCHANGED"
+    EMPTIED = "EMPTIED"
+    BUILDING = "BUILDING"
+    DEMOLISHED = "DEMOLISHED"
+    REOCCUPIED = "REOCCUPIED"
+    LIGHTS_ONLY = "LIGHTS_ONLY"
+    NOT_OBSERVABLE = "NOT_OBSERVABLE"
+
+
+# ---------------------------------------------------------------------------------------------------------- areas
+
+
+@dataclass(frozen=True)
+class Site:
+    """One polygon to watch or to compare with.
+
+    ``geometry`` is a valid polygon or multipolygon in longitude and latitude. ``precision_m`` (metres, None = not
+    stated) is how far the true place may lie from the outline. ``controls`` are the ids of the areas it is compared
+    with. ``source`` and ``source_date`` say who named the place and when. ``properties`` are the other fields of the
+    user's file, carried along untouched.
+    """
+
+    site_id: str
+    name: str
+    role: Role
+    geometry: BaseGeometry
+    controls: tuple[str, ...] = ()
+    precision_m: float | None = None
+    source: str | None = None
+    source_date: dt.date | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A dated, sourced fact to compare changes with.
+
+    ``earliest`` and ``latest`` are local calendar days, equal when the day is known. ``scope`` holds the ids of the
+    sites it concerns; empty = none of the sites at hand. ``trust`` is the grade of the source: "S" seen in the
+    original outlet, "R" republished wire story, "W" weak lead, "D" derived, "K" general knowledge.
+    """
+
+    event_id: str
+    earliest: dt.date
+    latest: dt.date
+    place: str
+    scope: tuple[str, ...]
+    kind: str
+    what: str
+    source: str
+    trust: str
+
+
+@dataclass(frozen=True)
+class AreaOfInterest:
+    """The sites and controls of one file, and the events to test them against."""
+
+    area_id: str
+    sites: tuple[Site, ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Site, ...]:
+        """The polygons with role "site"."""
+        return tuple(s for s in self.sites if s.role is Role.SITE)
+
+    @property
+    def by_id(self) -> dict[str, Site]:
+        """Every polygon by its id."""
+        return {s.site_id: s for s in self.sites}
+
+
+# -------------------------------------------------------------------------------------------------------- sensors
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a sensor: its name here, the asset keys it has in catalogues (first found wins), pixel size (m)."""
+
+    name: str
+    assets: tuple[str, ...]
+    pixel_m: float
+    unit: str
+    quality: bool = False
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How stored numbers become physical values: ``value = stored * scale + offset``, ``nodata`` stays missing.
+
+    ``rule`` says in words where scale and offset were read.
+    """
+
+    scale: float
+    offset: float
+    nodata: float | None
+    rule: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One measurement per pixel and date.
+
+    ``formula`` takes the bands of one date (name -> float32 array, NaN = not valid) and gives an array of the same
+    shape in ``unit``; ``low`` and ``high`` bound what is plausible; ``increase_suggests`` is a phrase for readers.
+    """
+
+    name: str
+    formula: Callable[[Mapping[str, FloatArray]], FloatArray]
+    bands: tuple[str, ...]
+    unit: str
+    low: float
+    high: float
+    increase_suggests: str
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Everything the other stages need to know of one satellite product.
+
+    ``collections`` are the collection ids to ask for, best first. ``valid`` turns quality bands into "may be used".
+    ``calibrate`` reads a band's calibration from a STAC item (dict) and asset key; it raises CatalogError where the
+    item does not say. ``look`` names the viewing geometry; only equal looks are compared. ``processing`` is the
+    processing version, a text that sorts by age. ``sees`` and ``blind_to`` are phrases for readers.
+    """
+
+    name: str
+    title: str
+    kind: Literal["optical", "radar"]
+    collections: tuple[str, ...]
+    bands: tuple[Band, ...]
+    features: tuple[Feature, ...]
+    valid: Callable[[Mapping[str, npt.NDArray[Any]]], BoolArray]
+    calibrate: Callable[[Mapping[str, Any], str], Calibration]
+    look: Callable[[Mapping[str, Any]], str]
+    processing: Callable[[Mapping[str, Any]], str]
+    pixel_m: float
+    revisit_days: float
+    picture: tuple[str, str, str]
+    sees: str
+    blind_to: str
+    attribution: str
+
+
+# --------------------------------------------------------------------------------------------------------- scenes
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One band's file: where it is and how its numbers are read."""
+
+    href: str
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition in a catalogue.
+
+    ``acquired`` is UTC. ``acquisition`` is equal for two processings of the same acquisition. ``assets`` maps band
+    names to files. ``cloud_percent`` is the catalogue's own figure (0-100, None = not stated). ``footprint`` is in
+    longitude and latitude (None = not stated).
+    """
+
+    scene_id: str
+    sensor: str
+    collection: str
+    catalog: str
+    acquired: dt.datetime
+    acquisition: str
+    look: str
+    processing: str
+    cloud_percent: float | None
+    assets: Mapping[str, Asset]
+    footprint: BaseGeometry | None
+    updated: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was left out, at which stage, and why, in a sentence for readers."""
+
+    item_id: str
+    stage: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------------------------ detection
+
+
+@dataclass(frozen=True)
+class PixelChange:
+    """What a series detector says, one value per pixel, every array of shape (n_pixels,).
+
+    ``statistic`` float32, signed, the detector's own scale. ``p_value`` float32 0-1, NaN = not tested. ``effect`` and
+    ``effect_se`` float32, unit of the feature. ``day``, ``day_earliest``, ``day_latest`` float64, days since
+    1970-01-01: first view of the change, last view before it, first view after; NaN = no date. ``n_before`` and
+    ``n_after`` int32 counts of views.
+    """
+
+    statistic: FloatArray
+    p_value: FloatArray
+    effect: FloatArray
+    effect_se: FloatArray
+    day: FloatArray
+    day_earliest: FloatArray
+    day_latest: FloatArray
+    n_before: npt.NDArray[np.int32]
+    n_after: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class PairChange:
+    """What a pair detector says, every array of shape (rows, cols).
+
+    ``statistic`` float32, signed where the method knows a sign. ``p_value`` float32 0-1, NaN = not tested.
+    ``direction`` int8: +1 more after, -1 less after, 0 no change or not tested. A method without a p-value of its own
+    gives NaN only where a pixel was not tested and says in its docs page what its p-value means.
+    """
+
+    statistic: FloatArray
+    p_value: FloatArray
+    direction: npt.NDArray[np.int8]
+
+
+class SeriesDetector(Protocol):
+    """Tests each pixel's series for a change after ``reference_end``."""
+
+    kind: Literal["series"]
+    name: str
+    title: str
+    source: str
+    min_before: int
+    min_after: int
+
+    def test(self, values: FloatArray, days: npt.NDArray[np.int64], reference_end: int) -> PixelChange:
+        """Test float32 values (n_dates, n_pixels), NaN = no view, at sorted days since 1970-01-01."""
+        ...
+
+
+class PairDetector(Protocol):
+    """Compares two co-registered images."""
+
+    kind: Literal["pair"]
+    name: str
+    title: str
+    source: str
+    suits: tuple[Literal["optical", "radar"], ...]
+
+    def compare(self, before: FloatArray, after: FloatArray, alpha: float) -> PairChange:
+        """Compare float32 images (bands, rows, cols), NaN = no view, at significance level ``alpha``."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------------------- scores
+
+SERIES_COLUMNS: Mapping[str, str] = {
+    "site_id": "str",
+    "sensor": "str",
+    "feature": "str",
+    "look": "str",
+    "scene_id": "str",
+    "acquired": "datetime64[ns, UTC]",
+    "value": "float64",
+    "spread": "float64",
+    "valid_fraction": "float64",
+    "n_valid": "int64",
+}
+"""Columns of the table of site series: ``value`` in the feature's unit, ``spread`` its robust pixel spread,
+``valid_fraction`` 0-1, ``n_valid`` pixels."""
+
+
+@dataclass(frozen=True)
+class SiteEffect:
+    """How one feature moved at one site against its controls.
+
+    ``effect``, ``std_error``, ``low``, ``high`` (95 %) in ``unit``. ``day`` is the best date of the step. ``p_value``
+    is the chance of a step this large at any date where nothing happened; None = not tested. ``n_controls`` 0 means
+    that the site was compared with its own past alone. ``pre_trend_p`` asks whether site and controls ran parallel
+    before (None = not tested).
+    """
+
+    site_id: str
+    sensor: str
+    feature: str
+    unit: str
+    effect: float | None
+    std_error: float | None
+    low: float | None
+    high: float | None
+    day: dt.date | None
+    p_value: float | None
+    n_controls: int
+    n_before: int
+    n_after: int
+    pre_trend_p: float | None
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """The answer for one site.
+
+    ``probability`` gives every state's probability (0-1, sum 1; empty where NOT_OBSERVABLE). ``score`` is
+    100 x (1 - P(UNCHANGED)), None where not observable. ``change_date`` with ``change_date_earliest`` and
+    ``change_date_latest`` (90 % interval) is None where no change is called. ``p_value`` and ``q_value`` 0-1, None =
+    not tested. ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall of
+    activity (fraction 0-1) that would have been seen; None = not measured. ``reason`` is one sentence for readers.
+    """
+
+    site_id: str
+    as_of: dt.date
+    state: State
+    probability: Mapping[State, float]
+    score: float | None
+    change_date: dt.date | None
+    change_date_earliest: dt.date | None
+    change_date_latest: dt.date | None
+    p_value: float | None
+    q_value: float | None
+    n_views: int
+    n_before: int
+    n_after: int
+    n_controls: int
+    valid_fraction: float | None
+    min_detectable: float | None
+    sensors: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which software, settings and inputs made a result; written into every output."""
+
+    run_id: str
+    created: dt.datetime
+    software: Mapping[str, str]
+    settings: Mapping[str, Any]
+    settings_key: str
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A true-colour picture of a site: uint8 (rows, cols, 3), with its date, scene and place.
+
+    Pixels that were not seen are ``seen`` False (bool (rows, cols)).
+    """
+
+    scene_id: str
+    sensor: str
+    acquired: dt.datetime
+    grid: Grid
+    rgb: npt.NDArray[np.uint8]
+    seen: BoolArray
+
+
+@dataclass(frozen=True)
+class SiteChange:
+    """One change map of one site: which sensor, feature and grid, and the Dataset of ``check_change_map``."""
+
+    site_id: str
+    sensor: str
+    feature: str
+    unit: str
+    detector: str
+    alpha: float
+    grid: Grid
+    change_map: xr.Dataset
+
+
+@dataclass(frozen=True)
+class WatchResult:
+    """Everything one run of the main job found.
+
+    ``series`` has the columns of SERIES_COLUMNS. ``pictures`` maps a site id to its last clear picture before and its
+    last clear picture after the reference period (either may be None).
+    """
+
+    area: AreaOfInterest
+    sensors: tuple[Sensor, ...]
+    reference_end: dt.date
+    as_of: dt.date
+    scenes: tuple[Scene, ...]
+    series: pd.DataFrame
+    effects: tuple[SiteEffect, ...]
+    states: tuple[SiteState, ...]
+    changes: tuple[SiteChange, ...]
+    pictures: Mapping[str, tuple[Picture | None, Picture | None]]
+    skipped: tuple[Skipped, ...]
+    provenance: Provenance
+
+    @property
+    def complete(self) -> bool:
+        """False when a scene or site was left out or a site could not be seen."""
+        return not self.skipped and all(s.state is not State.NOT_OBSERVABLE for s in self.states)
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SearchSettings(_Group):
+    """Which scenes are asked for."""
+
+    max_cloud_percent: float = Field(80.0, ge=0, le=100, description="leave out scenes the catalogue calls cloudier")
+    max_scenes: int = Field(2000, ge=1, description="stop with an error beyond this many scenes per site")
+    timeout_s: float = Field(60.0, gt=0, description="seconds to wait for one answer of a catalogue")
+
+
+class LoadSettings(_Group):
+    """How pixels are read."""
+
+    margin_m: float = Field(60.0, ge=0, le=5000, description="width of the rim read around each outline, in metres")
+    tile_pixels: int = Field(512, ge=32, le=4096, description="side of the pieces that are held in memory at once")
+    threads: int = Field(8, ge=1, le=64, description="files read at the same time")
+    min_valid_fraction: float = Field(0.4, gt=0, le=1, description="share of a site that must be clear for a view")
+
+
+class DetectSettings(_Group):
+    """How pixels are tested."""
+
+    detector: str = Field("harmonic_mosum", description="name of the series detector")
+    alpha: float = Field(0.01, gt=0, lt=0.5, description="false-alarm rate per pixel")
+    min_patch_m2: float = Field(400.0, ge=0, description="smallest changed patch that is drawn, in square metres")
+
+
+class ScoreSettings(_Group):
+    """How a site's evidence becomes a state."""
+
+    min_views_before: int = Field(12, ge=4, description="usable dates needed before the reference period ends")
+    min_views_after: int = Field(4, ge=2, description="usable dates needed after it")
+    probability_called: float = Field(0.8, gt=0.5, lt=1, description="probability above which a change is called")
+    max_min_detectable: float = Field(0.4, gt=0, le=1, description="largest fall of activity that may go unseen")
+
+
+class ExportSettings(_Group):
+    """What is written."""
+
+    rasters: bool = Field(True, description="write the change maps as cloud-optimised GeoTIFF")
+    report: bool = Field(True, description="write report.html")
+
+
+class Settings(_Group):
+    """All settings; a TOML file holds the same groups, and an unknown key is an error."""
+
+    search: SearchSettings = Field(default_factory=SearchSettings)  # type: ignore[arg-type]
+    load: LoadSettings = Field(default_factory=LoadSettings)  # type: ignore[arg-type]
+    detect: DetectSettings = Field(default_factory=DetectSettings)  # type: ignore[arg-type]
+    score: ScoreSettings = Field(default_factory=ScoreSettings)  # type: ignore[arg-type]
+    export: ExportSettings = Field(default_factory=ExportSettings)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------- checks
+
+CHANGE_VARIABLES: tuple[str, ...] = (
+    "statistic",
+    "p_value",
+    "effect",
+    "effect_se",
+    "direction",
+    "date",
+    "date_earliest",
+    "date_latest",
+    "n_before",
+    "n_after",
+)
+"""Variables of a change map, dims (y, x): the fields of PixelChange, with ``direction`` int8 -1, 0, +1 (0 also where
+``p_value`` is NaN, that is, not tested) and the dates datetime64 (NaT = no date)."""
+
+
+def check_stack(stack: xr.Dataset) -> None:
+    """Refuse a stack that breaks the contract: dims (time, y, x), sorted days, float32 features, bool ``valid``.
+
+    A stack has one float32 variable per feature (NaN = not valid), ``valid`` bool, and along ``time``: ``day`` (int64,
+    days since 1970-01-01), ``scene_id`` and ``look``; attrs ``grid_key`` and ``sensor``.
+
+    Raises
+    ------
+    ContractError : with the variable and what is wrong with it.
+    """
+    for name in ("day", "scene_id", "look", "valid"):
+        if name not in stack:
+            raise ContractError(f"a stack needs the variable '{name}'; it has {sorted(map(str, stack.variables))}")
+    for name in ("grid_key", "sensor"):
+        if name not in stack.attrs:
+            raise ContractError(f"a stack needs the attribute '{name}'")
+    if np.any(np.diff(stack["day"].values) < 0):
+        raise ContractError("a stack must be sorted by day")
+    for name, variable in stack.data_vars.items():
+        if variable.dims == ("time",):
+            continue
+        if variable.dims != ("time", "y", "x"):
+            raise ContractError(f"stack variable '{name}' must have dims (time, y, x), found {variable.dims}")
+        wanted = np.bool_ if name == "valid" else np.float32
+        if variable.dtype != wanted:
+            raise ContractError(f"stack variable '{name}' must be {np.dtype(wanted)}, found {variable.dtype}")
+        chunks = variable.chunks
+        if chunks is not None and len(chunks[0]) > 1:
+            raise ContractError(f"stack variable '{name}' is cut along time; time must be one chunk")
+
+
+def check_change_map(change_map: xr.Dataset) -> None:
+    """Refuse a change map without the variables of CHANGE_VARIABLES on dims (y, x).
+
+    Raises
+    ------
+    ContractError : with the variable and what is wrong with it.
+    """
+    for name in CHANGE_VARIABLES:
+        if name not in change_map:
+            raise ContractError(f"a change map needs the variable '{name}'")
+        if change_map[name].dims != ("y", "x"):
+            raise ContractError(f"change map variable '{name}' must have dims (y, x), found {change_map[name].dims}")
+    p = change_map["p_value"].values
+    if np.any((p < 0) | (p > 1)):
+        raise ContractError("p-values of a change map must lie between 0 and 1")
+    if np.any((change_map["direction"].values != 0) & np.isnan(p)):
+        raise ContractError("a pixel that was not tested cannot have a direction")
+
+
+def check_series(series: pd.DataFrame) -> None:
+    """Refuse a table of site series without the columns of SERIES_COLUMNS.
+
+    Raises
+    ------
+    ContractError : with the columns that are missing.
+    """
+    missing = [c for c in SERIES_COLUMNS if c not in series.columns]
+    if missing:
+        raise ContractError(f"a table of site series needs the columns {missing}")
+
+
+def by_name(items: Sequence[Any]) -> dict[str, Any]:
+    """Items with a ``name``, keyed by it.
+
+    Raises
+    ------
+    ContractError : two items have the same name.
+    """
+    named = {item.name: item for item in items}
+    if len(named) != len(items):
+        raise ContractError(f"a name is taken twice among {[item.name for item in items]}")
+    return named
