@@ -63,9 +63,9 @@ class CompoundWatchWarning(UserWarning):
     """Root of all warnings."""
 
 
-class SceneSkipped(CompoundWatchWarning):  # noqa: N818
+class SceneSkipped(CompoundWatchWarning):
     """A scene was left out; the result says why."""
 
 
-class FewObservations(CompoundWatchWarning):  # noqa: N818
+class FewObservations(CompoundWatchWarning):
     """An answer rests on few views."""

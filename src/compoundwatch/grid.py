@@ -72,7 +72,7 @@ class Grid:
     @property
     def lonlat_bounds(self) -> tuple[float, float, float, float]:
         """(west, south, east, north) in degrees that enclose the whole grid."""
-        return transformer(self.epsg, 4326).transform_bounds(*self.bounds)  # type: ignore[no-any-return]
+        return transformer(self.epsg, 4326).transform_bounds(*self.bounds)
 
     @property
     def key(self) -> str:

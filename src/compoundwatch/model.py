@@ -530,7 +530,8 @@ def check_stack(stack: xr.Dataset) -> None:
             raise ContractError(f"a stack needs the attribute '{name}'")
     if np.any(np.diff(stack["day"].values) < 0):
         raise ContractError("a stack must be sorted by day")
-    for name, variable in stack.data_vars.items():
+    for key, variable in stack.data_vars.items():
+        name = str(key)
         if variable.dims == ("time",):
             continue
         if variable.dims != ("time", "y", "x"):
