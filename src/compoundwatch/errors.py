@@ -5,7 +5,8 @@
     CompoundWatchError
     ├── SettingsError       a settings file or option is wrong
     ├── AreaError           a file of areas, sites or events is wrong
-    ├── CatalogError        a catalogue cannot be reached, read or trusted, or holds no scene
+    ├── CatalogError        a catalogue cannot be reached, read or trusted
+    │   └── NoScene         a catalogue holds no scene of the place and time asked for
     ├── StackError          pixels cannot be read or put on one grid
     │   ├── GridMismatch    two rasters or grids that must agree do not
     │   └── AlignmentError  a sub-pixel shift cannot be measured
@@ -32,7 +33,11 @@ class AreaError(CompoundWatchError):
 
 
 class CatalogError(CompoundWatchError):
-    """A catalogue cannot be reached, read or trusted, or holds no scene."""
+    """A catalogue cannot be reached, read or trusted."""
+
+
+class NoScene(CatalogError):  # noqa: N818
+    """A catalogue holds no scene of the place and time asked for."""
 
 
 class StackError(CompoundWatchError):

@@ -73,3 +73,12 @@ def false_discovery(p_values: npt.ArrayLike, dependent: bool = True) -> npt.NDAr
     raw = p[order] * n * penalty / np.arange(1, n + 1)
     q[order] = np.minimum(1.0, np.minimum.accumulate(raw[::-1])[::-1])
     return q
+
+
+def dilate(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
+    """Grow the True parts of a mask by a disc of ``pixels`` in the last two dimensions (rows, cols)."""
+    from scipy.ndimage import binary_dilation
+
+    offset = np.arange(-pixels, pixels + 1)
+    disc = offset[:, None] ** 2 + offset[None, :] ** 2 <= pixels**2
+    return np.asarray(binary_dilation(mask, disc.reshape((1,) * (mask.ndim - 2) + disc.shape)))

@@ -161,8 +161,9 @@ class Sensor:
 
     ``collections`` are the collection ids to ask for, best first. ``valid`` turns quality bands into "may be used".
     ``calibrate`` reads a band's calibration from a STAC item (dict) and asset key; it raises CatalogError where the
-    item does not say. ``look`` names the viewing geometry; only equal looks are compared. ``processing`` is the
-    processing version, a text that sorts by age. ``sees`` and ``blind_to`` are phrases for readers.
+    item does not say. ``look`` names the viewing geometry; only equal looks are compared. ``acquisition`` is a text
+    that is equal for two processings of one acquisition, ``processing`` the processing version, a text that sorts by
+    age. ``sees`` and ``blind_to`` are phrases for readers.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Sensor:
     valid: Callable[[Mapping[str, npt.NDArray[Any]]], BoolArray]
     calibrate: Callable[[Mapping[str, Any], str], Calibration]
     look: Callable[[Mapping[str, Any]], str]
+    acquisition: Callable[[Mapping[str, Any]], str]
     processing: Callable[[Mapping[str, Any]], str]
     pixel_m: float
     revisit_days: float
@@ -219,11 +221,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, at which stage, and why, in a sentence for readers."""
+    """Something that was left out, at which stage, and why, in a sentence for readers.
+
+    ``routine`` is True for what every run leaves out (clouds, older processings); it does not make a result incomplete.
+    """
 
     item_id: str
     stage: str
     reason: str
+    routine: bool = False
 
 
 # ------------------------------------------------------------------------------------------------------ detection
@@ -433,7 +439,7 @@ class WatchResult:
     @property
     def complete(self) -> bool:
         """False when a scene or site was left out or a site could not be seen."""
-        return not self.skipped and all(s.state is not State.NOT_OBSERVABLE for s in self.states)
+        return all(k.routine for k in self.skipped) and all(s.state is not State.NOT_OBSERVABLE for s in self.states)
 
 
 # ------------------------------------------------------------------------------------------------------- settings
@@ -455,7 +461,7 @@ class LoadSettings(_Group):
     """How pixels are read."""
 
     margin_m: float = Field(60.0, ge=0, le=5000, description="width of the rim read around each outline, in metres")
-    tile_pixels: int = Field(512, ge=32, le=4096, description="side of the pieces that are held in memory at once")
+    tile_pixels: int = Field(256, ge=32, le=4096, description="side of the pieces that are held in memory at once")
     threads: int = Field(8, ge=1, le=64, description="files read at the same time")
     min_valid_fraction: float = Field(0.4, gt=0, le=1, description="share of a site that must be clear for a view")
 
@@ -465,6 +471,7 @@ class DetectSettings(_Group):
 
     detector: str = Field("harmonic_mosum", description="name of the series detector")
     alpha: float = Field(0.01, gt=0, lt=0.5, description="false-alarm rate per pixel")
+    reference_end: dt.date | None = Field(None, description="first day that may hold a change; default: half-way")
     min_patch_m2: float = Field(400.0, ge=0, description="smallest changed patch that is drawn, in square metres")
 
 
