@@ -1,0 +1,78 @@
+"""A static STAC catalogue in a folder: the same items as an API gives, without a network."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+from urllib.request import url2pathname
+
+import pystac
+from pystac.stac_io import DefaultStacIO
+
+from compoundwatch.catalogs.items import folder_rule, select
+from compoundwatch.errors import CatalogError
+from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
+
+MAX_JSON_BYTES = 20_000_000
+
+
+class _FolderIO(DefaultStacIO):
+    """Reads JSON below one folder and nothing else."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root.resolve()
+
+    def read_text_from_href(self, href: str) -> str:
+        path = Path(url2pathname(href.removeprefix("file://"))).resolve()
+        if "://" in href.removeprefix("file://") or not path.is_relative_to(self.root):
+            raise CatalogError(f"catalogue {self.root}: it links to {href}, which lies outside its folder")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise CatalogError(f"catalogue {self.root}: {path.name} is larger than {MAX_JSON_BYTES // 10**6} MB")
+        return path.read_text(encoding="utf-8")
+
+
+class StaticCatalog:
+    """The scenes of a ``catalog.json`` and all it links to."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.parent.resolve().name
+        self._path = path
+        self._items: list[dict[str, Any]] | None = None
+
+    def items(self) -> list[dict[str, Any]]:
+        """All items as dicts with absolute hrefs, read once.
+
+        Raises
+        ------
+        CatalogError : a file is missing, is no STAC, or lies outside the folder.
+        """
+        if self._items is None:
+            try:
+                io = _FolderIO(self._path.parent)
+                catalog = pystac.Catalog.from_file(str(self._path.resolve()), stac_io=io)
+                self._items = [_absolute(item) for item in catalog.get_items(recursive=True)]
+            except (OSError, json.JSONDecodeError, UnicodeDecodeError, pystac.STACError, KeyError, TypeError) as error:
+                raise CatalogError(
+                    f"catalogue {self._path}: expected a STAC catalogue, found {type(error).__name__}: {error}"
+                ) from error
+        return self._items
+
+    def search(
+        self,
+        bounds: tuple[float, float, float, float],
+        start: dt.date,
+        end: dt.date,
+        sensor: Sensor,
+        settings: SearchSettings,
+    ) -> tuple[list[Scene], list[Skipped]]:
+        """Scenes over a place and time; see ``catalogs.Catalog``."""
+        rule = folder_rule(self._path.parent)
+        return select(self.items(), bounds, start, end, sensor, settings, self.name, rule)
+
+
+def _absolute(item: pystac.Item) -> dict[str, Any]:
+    item.make_asset_hrefs_absolute()
+    return item.to_dict(include_self_link=False, transform_hrefs=False)

@@ -1,0 +1,251 @@
+"""Read, mask and put on one grid: scenes to a stack.
+
+Quality bands are read first; where they leave nothing to use, the other bands are not read at all, which over slow
+links and cloudy places saves most of the bytes. Only the pixels of the grid are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import xarray as xr
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.warp import reproject, transform_bounds
+from rasterio.windows import Window
+
+from compoundwatch.errors import StackError
+from compoundwatch.grid import Grid
+from compoundwatch.model import Asset, BoolArray, FloatArray, Picture, Scene, Sensor, Skipped
+
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # otherwise a dozen requests a file to look for sidecars
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_USERAGENT": "compoundwatch",
+}
+MAX_SOURCE_PIXELS = 40_000_000
+"""Refuse to read more pixels than this from one band at once: a guard against absurd rasters."""
+
+PICTURE_WHITE = 0.30
+"""Reflectance that is drawn white in pictures."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The scenes of one look on one day, to be laid over one another; ``day`` counts from 1970-01-01 (UTC)."""
+
+    day: int
+    look: str
+    scenes: tuple[Scene, ...]
+
+    @property
+    def scene_id(self) -> str:
+        """The ids of the scenes, joined."""
+        return "+".join(s.scene_id for s in self.scenes)
+
+
+def by_day(scenes: Sequence[Scene]) -> list[Day]:
+    """Group scenes into same-day mosaics, sorted by day and look."""
+    groups: dict[tuple[int, str], list[Scene]] = {}
+    for scene in scenes:
+        day = int(np.datetime64(scene.acquired.date(), "D").astype(np.int64))
+        groups.setdefault((day, scene.look), []).append(scene)
+    return [Day(d, look, tuple(group)) for (d, look), group in sorted(groups.items())]
+
+
+def load(
+    days: Sequence[Day], sensor: Sensor, grid: Grid, threads: int = 8, progress: Callable[[], None] | None = None
+) -> tuple[xr.Dataset, list[Skipped]]:
+    """Read a stack of features.
+
+    Parameters
+    ----------
+    days : what to read, from ``by_day``.
+    sensor : how the bands are masked and which features are made of them.
+    grid : where the pixels go.
+    threads : files read at the same time.
+    progress : called once after each day.
+
+    Returns
+    -------
+    Dataset with the contract of ``model.check_stack`` (a day without a usable pixel is in it, all NaN), and the scenes
+    that could not be read, with the reason.
+
+    Raises
+    ------
+    StackError : not one scene could be read.
+    """
+    shape = (len(days), *grid.shape)
+    valid = np.zeros(shape, dtype=bool)
+    features = {f.name: np.full(shape, np.nan, dtype=np.float32) for f in sensor.features}
+    skipped: list[Skipped] = []
+    readable = np.ones(len(days), dtype=bool)
+
+    def read(index: int) -> None:
+        bands, usable, failed = _mosaic(days[index], sensor, grid)
+        skipped.extend(failed)
+        readable[index] = len(failed) < len(days[index].scenes)
+        if usable.any():
+            for feature in sensor.features:
+                value = feature.formula(bands)
+                usable &= np.isfinite(value) & (value >= feature.low) & (value <= feature.high)
+            for feature in sensor.features:
+                features[feature.name][index] = np.where(usable, feature.formula(bands), np.nan)
+            valid[index] = usable
+        if progress:
+            progress()
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(read, range(len(days))))
+    if len(days) and not readable.any():
+        raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
+    keep = np.flatnonzero(readable)
+    kept = [days[i] for i in keep]
+    dims = ("time", "y", "x")
+    stack = xr.Dataset(
+        {name: (dims, cube if readable.all() else cube[keep]) for name, cube in features.items()}
+        | {"valid": (dims, valid if readable.all() else valid[keep])},
+        coords={
+            "day": ("time", np.array([d.day for d in kept], dtype=np.int64)),
+            "scene_id": ("time", np.array([d.scene_id for d in kept], dtype=object)),
+            "look": ("time", np.array([d.look for d in kept], dtype=object)),
+        },
+        attrs={"grid_key": grid.key, "sensor": sensor.name},
+    )
+    return stack, sorted(skipped, key=lambda s: s.item_id)
+
+
+def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
+    """A true-colour picture of one day; clouds are shown as they are, only missing pixels are not ``seen``.
+
+    Raises
+    ------
+    StackError : no scene of the day could be read.
+    """
+    layers: list[FloatArray] = []
+    with rasterio.Env(**GDAL_OPTIONS):
+        for name in sensor.picture:
+            layer = np.full(grid.shape, np.nan, dtype=np.float32)
+            for scene in day.scenes:
+                values = _read(scene, name, grid, Resampling.bilinear)
+                layer = np.where(np.isfinite(layer), layer, values)
+            layers.append(layer)
+    cube = np.stack(layers, axis=-1)
+    seen = np.isfinite(cube).all(axis=-1)
+    stretched = np.clip(np.nan_to_num(cube) / PICTURE_WHITE, 0, 1) ** (1 / 1.4)
+    rgb = np.where(seen[..., None], np.rint(255 * stretched), 255).astype(np.uint8)
+    return Picture(day.scene_id, sensor.name, day.scenes[0].acquired, grid, rgb, seen)
+
+
+def _mosaic(day: Day, sensor: Sensor, grid: Grid) -> tuple[dict[str, FloatArray], BoolArray, list[Skipped]]:
+    """Bands of one day, the first usable scene winning at each pixel; which pixels are usable; what failed."""
+    measured = [b.name for b in sensor.bands if not b.quality]
+    quality = [b.name for b in sensor.bands if b.quality]
+    bands: dict[str, FloatArray] = {name: np.full(grid.shape, np.nan, dtype=np.float32) for name in measured}
+    usable = np.zeros(grid.shape, dtype=bool)
+    failed: list[Skipped] = []
+    with rasterio.Env(**GDAL_OPTIONS):
+        for scene in day.scenes:
+            try:
+                codes = {name: _read(scene, name, grid, Resampling.nearest) for name in quality}
+                wanted = sensor.valid(codes) & ~usable
+                if not wanted.any():
+                    continue
+                values = {name: _read(scene, name, grid, Resampling.bilinear) for name in measured}
+            except StackError as error:
+                failed.append(Skipped(scene.scene_id, "load", str(error)))
+                continue
+            for layer in values.values():
+                wanted &= np.isfinite(layer)
+            for name, layer in values.items():
+                bands[name][wanted] = layer[wanted]
+            usable |= wanted
+    return bands, usable, failed
+
+
+def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatArray:
+    """One band on the grid: float32 (rows, cols) in physical units, NaN where the file has no data."""
+    asset = scene.assets[band]
+    try:
+        with rasterio.open(asset.href, driver="GTiff") as source:
+            return _window(source, asset, grid, resampling)
+    except (RasterioError, ValueError, OSError) as error:
+        # The library's message may hold the address with a token, so only its kind is told.
+        raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be read ({type(error).__name__})") from error
+
+
+def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> FloatArray:
+    if source.crs is None:
+        raise StackError(f"{source.name} has no coordinate reference system")
+    same = source.crs.to_epsg() == grid.epsg
+    bounds = grid.bounds if same else transform_bounds(f"EPSG:{grid.epsg}", source.crs, *grid.bounds, densify_pts=5)
+    factor = _aligned(source.transform, grid) if same else None
+    margin = 0 if factor else 2
+    col0, row0 = ~source.transform * (bounds[0], bounds[3])
+    col1, row1 = ~source.transform * (bounds[2], bounds[1])
+    left, top = max(0, math.floor(col0 + 1e-6) - margin), max(0, math.floor(row0 + 1e-6) - margin)
+    right = min(source.width, math.ceil(col1 - 1e-6) + margin)
+    bottom = min(source.height, math.ceil(row1 - 1e-6) + margin)
+    target = np.full(grid.shape, np.nan, dtype=np.float32)
+    if right <= left or bottom <= top:
+        return target
+    if (right - left) * (bottom - top) > MAX_SOURCE_PIXELS:
+        raise StackError(f"the window covers {(right - left) * (bottom - top)} pixels, more than {MAX_SOURCE_PIXELS}")
+    stored = source.read(1, window=Window(left, top, right - left, bottom - top))
+    values = _physical(stored, asset, source.nodata)
+    if factor:
+        fine = np.repeat(np.repeat(values, factor, axis=0), factor, axis=1)
+        x, y = source.transform * (left, top)
+        _paste(target, fine, row=round((grid.top - y) / grid.pixel_m), col=round((x - grid.left) / grid.pixel_m))
+        return target
+    reproject(
+        values,
+        target,
+        src_transform=source.window_transform(Window(left, top, right - left, bottom - top)),
+        src_crs=source.crs,
+        src_nodata=np.nan,
+        dst_transform=grid.transform,
+        dst_crs=f"EPSG:{grid.epsg}",
+        dst_nodata=np.nan,
+        resampling=resampling,
+    )
+    return target
+
+
+def _aligned(transform: Affine, grid: Grid) -> int | None:
+    """How many grid pixels one source pixel spans, where edges coincide; None where resampling is needed."""
+    if transform.b or transform.d or transform.a != -transform.e:
+        return None
+    factor = round(transform.a / grid.pixel_m)
+    offsets = ((transform.c - grid.left) / grid.pixel_m, (transform.f - grid.top) / grid.pixel_m)
+    exact = factor >= 1 and math.isclose(transform.a, factor * grid.pixel_m, rel_tol=1e-9)
+    return factor if exact and all(abs(o - round(o)) < 1e-6 for o in offsets) else None
+
+
+def _paste(target: FloatArray, patch: FloatArray, row: int, col: int) -> None:
+    """Lay ``patch`` with its corner at (row, col) of ``target``; what sticks out is cut off."""
+    r0, c0 = max(0, row), max(0, col)
+    r1, c1 = min(target.shape[0], row + patch.shape[0]), min(target.shape[1], col + patch.shape[1])
+    if r1 > r0 and c1 > c0:
+        target[r0:r1, c0:c1] = patch[r0 - row : r1 - row, c0 - col : c1 - col]
+
+
+def _physical(stored: npt.NDArray[Any], asset: Asset, nodata: float | None) -> FloatArray:
+    """Stored numbers to physical values, NaN where either the item or the file says "no data"."""
+    rule = asset.calibration
+    values = (stored * np.float32(rule.scale) + np.float32(rule.offset)).astype(np.float32)
+    for missing in {rule.nodata, nodata} - {None}:
+        values[stored == missing] = np.nan
+    return values
