@@ -82,3 +82,56 @@ def dilate(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
     offset = np.arange(-pixels, pixels + 1)
     disc = offset[:, None] ** 2 + offset[None, :] ** 2 <= pixels**2
     return np.asarray(binary_dilation(mask, disc.reshape((1,) * (mask.ndim - 2) + disc.shape)))
+
+
+def huber_season(
+    values: FloatArray,
+    days: npt.NDArray[np.int64],
+    reference_end: int,
+    harmonics: int = 1,
+    min_views: int = 8,
+    ridge: float = 0.5,
+    rounds: int = 4,
+    tuning: float = 1.5,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Residuals from each pixel's usual season, fitted robustly on the reference period alone.
+
+    Harmonic regression by iteratively re-weighted least squares with Huber weights (Huber 1964,
+    doi:10.1214/aoms/1177703732) and a small ridge on the harmonics, which keeps pixels with few views from inventing a
+    season.
+
+    Parameters
+    ----------
+    values : float32 (n_dates, n_pixels), NaN = no view.
+    days : int64 (n_dates,), days since 1970-01-01.
+    reference_end : first day that is not used for the fit.
+    min_views : views in the reference period below which a pixel has no season.
+
+    Returns
+    -------
+    Residuals float32 (n_dates, n_pixels) over all dates and their robust standard deviation in the reference period
+    float32 (n_pixels,), both NaN for a pixel without a season.
+    """
+    design = harmonic_design(days, harmonics)
+    before = days < reference_end
+    X, y = design[before], np.asarray(values[before], dtype=np.float64)
+    known = np.isfinite(y)
+    y0 = np.where(known, y, 0.0)
+    weights = known.astype(np.float64)
+    q = X.shape[1]
+    products = (X[:, :, None] * X[:, None, :]).reshape(len(X), q * q)
+    penalty = np.diag([1e-6] + [ridge] * (q - 1))
+    enough = known.sum(axis=0) >= min_views
+    sigma = np.full(values.shape[1], np.nan)
+    beta = np.full((values.shape[1], q), np.nan)
+    if enough.any():
+        for _ in range(rounds):
+            gram = (weights[:, enough].T @ products).reshape(-1, q, q) + penalty
+            moment = (weights[:, enough] * y0[:, enough]).T @ X
+            beta[enough] = np.linalg.solve(gram, moment[..., None])[..., 0]
+            size = np.abs(np.where(known, y - X @ beta.T, np.nan))
+            sigma[enough] = MAD_TO_SIGMA * np.nanmedian(size[:, enough], axis=0) + 1e-6
+            with np.errstate(invalid="ignore"):
+                weights = known * np.minimum(1.0, tuning * sigma / np.maximum(np.nan_to_num(size), 1e-9))
+    residual = values - (design @ beta.T).astype(np.float32)
+    return residual.astype(np.float32), sigma.astype(np.float32)

@@ -80,8 +80,8 @@ def load(
 
     Returns
     -------
-    Dataset with the contract of ``model.check_stack`` (a day without a usable pixel is in it, all NaN), and the scenes
-    that could not be read, with the reason.
+    Dataset with the contract of ``model.check_stack`` and the scenes that could not be read, with the reason. A day
+    without a usable or readable pixel stays in it, all NaN, so that the tiles of a grid keep equal days.
 
     Raises
     ------
@@ -98,11 +98,12 @@ def load(
         skipped.extend(failed)
         readable[index] = len(failed) < len(days[index].scenes)
         if usable.any():
-            for feature in sensor.features:
-                value = feature.formula(bands)
-                usable &= np.isfinite(value) & (value >= feature.low) & (value <= feature.high)
-            for feature in sensor.features:
-                features[feature.name][index] = np.where(usable, feature.formula(bands), np.nan)
+            made = {f.name: f.formula(bands) for f in sensor.features}
+            for f in sensor.features:
+                with np.errstate(invalid="ignore"):
+                    usable &= (made[f.name] >= f.low) & (made[f.name] <= f.high)
+            for name, value in made.items():
+                features[name][index] = np.where(usable, value, np.nan)
             valid[index] = usable
         if progress:
             progress()
@@ -111,16 +112,13 @@ def load(
         list(pool.map(read, range(len(days))))
     if len(days) and not readable.any():
         raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
-    keep = np.flatnonzero(readable)
-    kept = [days[i] for i in keep]
     dims = ("time", "y", "x")
     stack = xr.Dataset(
-        {name: (dims, cube if readable.all() else cube[keep]) for name, cube in features.items()}
-        | {"valid": (dims, valid if readable.all() else valid[keep])},
+        {name: (dims, cube) for name, cube in features.items()} | {"valid": (dims, valid)},
         coords={
-            "day": ("time", np.array([d.day for d in kept], dtype=np.int64)),
-            "scene_id": ("time", np.array([d.scene_id for d in kept], dtype=object)),
-            "look": ("time", np.array([d.look for d in kept], dtype=object)),
+            "day": ("time", np.array([d.day for d in days], dtype=np.int64)),
+            "scene_id": ("time", np.array([d.scene_id for d in days], dtype=object)),
+            "look": ("time", np.array([d.look for d in days], dtype=object)),
         },
         attrs={"grid_key": grid.key, "sensor": sensor.name},
     )
@@ -143,7 +141,7 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
                 layer = np.where(np.isfinite(layer), layer, values)
             layers.append(layer)
     cube = np.stack(layers, axis=-1)
-    seen = np.isfinite(cube).all(axis=-1)
+    seen: BoolArray = np.asarray(np.isfinite(cube).all(axis=-1))
     stretched = np.clip(np.nan_to_num(cube) / PICTURE_WHITE, 0, 1) ** (1 / 1.4)
     rgb = np.where(seen[..., None], np.rint(255 * stretched), 255).astype(np.uint8)
     return Picture(day.scene_id, sensor.name, day.scenes[0].acquired, grid, rgb, seen)
