@@ -27,6 +27,8 @@ WANDER_DAYS = 60.0
 CONTROL_REACH_DAYS = 3
 """A control counts at a date of the site when it was seen at most so many days away."""
 MIN_CONTROLS = 2
+MIN_BEFORE, MIN_AFTER = 8, 3
+"""Dates that one measurement needs on either side of the end of the reference period."""
 TAU_STEP = 3
 """Spacing in days of the dates that are tried for a change."""
 DRAWS = 2000
@@ -51,6 +53,7 @@ class Evidence:
     size of the change is a/b with standard error 1/sqrt(b).
     """
 
+    sensor: str
     feature: str
     days: npt.NDArray[np.int64]
     difference: Float64
@@ -137,6 +140,14 @@ def winsorise(values: Float64, width: int = 9, limit: float = 3.5) -> Float64:
     return np.asarray(middle + np.clip(rest, -limit * sigma, limit * sigma))
 
 
+def dates_to_try(days: Sequence[int], reference_end: int, min_after: int) -> npt.NDArray[np.int64]:
+    """Days at which a change is looked for: from the end of the reference period to the last but few usable days."""
+    after = [d for d in days if d >= reference_end]
+    if len(after) < min_after:
+        return np.zeros(0, dtype=np.int64)
+    return np.arange(reference_end, after[-min_after] + 1, TAU_STEP, dtype=np.int64)
+
+
 def templates(days: npt.NDArray[np.int64], taus: npt.NDArray[np.int64]) -> dict[str, Float64]:
     """Unit changes at every date tried: name -> float64 (n_days, n_taus)."""
     since = (days[:, None] - taus[None, :]).astype(np.float64)
@@ -149,12 +160,12 @@ def templates(days: npt.NDArray[np.int64], taus: npt.NDArray[np.int64]) -> dict[
 
 
 def evidence(
+    sensor: str,
     feature: str,
     site: pd.Series,
     controls: Sequence[pd.Series],
     reference_end: int,
-    min_before: int,
-    min_after: int,
+    taus: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Evidence | None:
     """Whiten a site's difference to its controls and fit every template at every date; None with too few dates.
@@ -163,18 +174,17 @@ def evidence(
     ----------
     site, controls : values (feature unit) indexed by day since 1970-01-01, NaN = not measured.
     reference_end : first day that may hold a change.
-    min_before, min_after : dates needed on either side of it.
+    taus : int64 (m,), dates to try for a change, the same for all measurements of a site.
     rng : source of the simulated series for the p-value.
     """
     days, raw, centre, placebos = difference(site, controls)
     n_before, n_after = int((days < reference_end).sum()), int((days >= reference_end).sum())
-    if n_before < min_before or n_after < min_after:
+    if n_before < MIN_BEFORE or n_after < MIN_AFTER:
         return None
     y = winsorise(raw)
     white, wander = _pooled_noise(days, y, placebos, reference_end)
     y, wander = y / white, wander / white
     centre = (centre - np.median(centre)) / white
-    taus = np.arange(reference_end, int(days[-min_after]) + 1, TAU_STEP, dtype=np.int64)
     covariance = np.eye(days.size) + wander**2 * np.exp(-np.abs(days[:, None] - days[None, :]) / WANDER_DAYS)
     season = 2 * np.pi * days / DAYS_PER_YEAR
     nuisances = [np.full(days.size, 10.0), 0.7 * np.cos(season), 0.7 * np.sin(season)]
@@ -190,6 +200,7 @@ def evidence(
         unit = whitened[:, 1 + k * m : 1 + (k + 1) * m]
         fits[name] = (unit.T @ target, np.maximum((unit**2).sum(axis=0), 1e-12))
     return Evidence(
+        sensor=sensor,
         feature=feature,
         days=days,
         difference=y,
