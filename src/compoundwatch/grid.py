@@ -113,10 +113,11 @@ class Grid:
         """
         epsg = utm_epsg(geometry)
         west, south, east, north = project(geometry, 4326, epsg).bounds
-        left = math.floor((west - margin_m) / pixel_m) * pixel_m
-        top = math.ceil((north + margin_m) / pixel_m) * pixel_m
-        cols = max(1, math.ceil((east + margin_m - left) / pixel_m))
-        rows = max(1, math.ceil((top - south + margin_m) / pixel_m))
+        slack = 1e-4  # of a pixel: rounding in the projection must not add a row
+        left = math.floor((west - margin_m) / pixel_m + slack) * pixel_m
+        top = math.ceil((north + margin_m) / pixel_m - slack) * pixel_m
+        cols = max(1, math.ceil((east + margin_m - left) / pixel_m - slack))
+        rows = max(1, math.ceil((top - south + margin_m) / pixel_m - slack))
         return cls(epsg, float(left), float(top), float(pixel_m), rows, cols)
 
 

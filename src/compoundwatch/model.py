@@ -8,7 +8,9 @@ longitude and latitude.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -593,3 +595,31 @@ def by_name(items: Sequence[Any]) -> dict[str, Any]:
     if len(named) != len(items):
         raise ContractError(f"a name is taken twice among {[item.name for item in items]}")
     return named
+
+
+# ------------------------------------------------------------------------------------------- text in files of users
+
+SAFE_ID = r"[A-Za-z0-9](?:[A-Za-z0-9._~-]{0,98}[A-Za-z0-9_~-])?"
+"""Pattern of an id that is also a safe file name: 1-100 letters a-z, digits, dot, underscore, hyphen or tilde."""
+
+
+def shown(value: object, length: int = 60) -> str:
+    """A value of a user's file as it may stand in a message: one line, nothing unprintable, not too long."""
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    return text if len(text) <= length else f"{text[: length - 4]}...{text[-1]}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a mistyped word most resembles, None if it resembles none."""
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def parse_day(text: str) -> dt.date | None:
+    """A calendar day from ``YYYY-MM-DD`` exactly, None for any other text or a day that does not exist."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return None
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -20,8 +20,9 @@ from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
 PAGE = 100
 RETRY = Retry(
     total=5,
-    backoff_factor=1.0,
-    backoff_jitter=1.0,
+    connect=2,
+    backoff_factor=0.5,
+    backoff_jitter=0.5,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,
     respect_retry_after_header=True,
@@ -46,13 +47,7 @@ class StacApi:
 
     def _has(self, collection: str) -> bool:
         if collection not in self._present:
-            try:
-                self._client.get_collection(collection)
-                self._present[collection] = True
-            except (APIError, pystac_client.exceptions.APIError) as error:
-                if getattr(error, "status_code", None) not in (400, 404):
-                    raise
-                self._present[collection] = False
+            self._present[collection] = self._client.get_collection(collection) is not None
         return self._present[collection]
 
     def search(

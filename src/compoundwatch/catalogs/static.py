@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 from urllib.request import url2pathname
@@ -54,7 +53,17 @@ class StaticCatalog:
                 io = _FolderIO(self._path.parent)
                 catalog = pystac.Catalog.from_file(str(self._path.resolve()), stac_io=io)
                 self._items = [_absolute(item) for item in catalog.get_items(recursive=True)]
-            except (OSError, json.JSONDecodeError, UnicodeDecodeError, pystac.STACError, KeyError, TypeError) as error:
+            except (
+                OSError,
+                ValueError,
+                pystac.STACError,
+                pystac.STACTypeError,
+                KeyError,
+                TypeError,
+                AttributeError,
+            ) as error:
+                if isinstance(error.__cause__, CatalogError):  # pystac wraps what our reader refuses
+                    raise error.__cause__ from error
                 raise CatalogError(
                     f"catalogue {self._path}: expected a STAC catalogue, found {type(error).__name__}: {error}"
                 ) from error

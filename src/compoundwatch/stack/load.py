@@ -179,6 +179,8 @@ def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatA
     try:
         with rasterio.open(asset.href, driver="GTiff") as source:
             return _window(source, asset, grid, resampling)
+    except StackError as error:
+        raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be used: {error}") from error
     except (RasterioError, ValueError, OSError) as error:
         # The library's message may hold the address with a token, so only its kind is told.
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be read ({type(error).__name__})") from error
@@ -186,13 +188,16 @@ def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatA
 
 def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> FloatArray:
     if source.crs is None:
-        raise StackError(f"{source.name} has no coordinate reference system")
+        raise StackError("it has no coordinate reference system")
+    place = source.transform
+    if place.b or place.d or place.a <= 0 or place.e >= 0:
+        raise StackError("it is not north-up")
     same = source.crs.to_epsg() == grid.epsg
     bounds = grid.bounds if same else transform_bounds(f"EPSG:{grid.epsg}", source.crs, *grid.bounds, densify_pts=5)
-    factor = _aligned(source.transform, grid) if same else None
+    factor = _aligned(place, grid) if same else None
     margin = 0 if factor else 2
-    col0, row0 = ~source.transform * (bounds[0], bounds[3])
-    col1, row1 = ~source.transform * (bounds[2], bounds[1])
+    col0, row0 = (bounds[0] - place.c) / place.a, (bounds[3] - place.f) / place.e
+    col1, row1 = (bounds[2] - place.c) / place.a, (bounds[1] - place.f) / place.e
     left, top = max(0, math.floor(col0 + 1e-6) - margin), max(0, math.floor(row0 + 1e-6) - margin)
     right = min(source.width, math.ceil(col1 - 1e-6) + margin)
     bottom = min(source.height, math.ceil(row1 - 1e-6) + margin)
@@ -205,7 +210,7 @@ def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> Fl
     values = _physical(stored, asset, source.nodata)
     if factor:
         fine = np.repeat(np.repeat(values, factor, axis=0), factor, axis=1)
-        x, y = source.transform * (left, top)
+        x, y = place.c + left * place.a, place.f + top * place.e
         _paste(target, fine, row=round((grid.top - y) / grid.pixel_m), col=round((x - grid.left) / grid.pixel_m))
         return target
     reproject(
@@ -224,11 +229,10 @@ def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> Fl
 
 def _aligned(transform: Affine, grid: Grid) -> int | None:
     """How many grid pixels one source pixel spans, where edges coincide; None where resampling is needed."""
-    if transform.b or transform.d or transform.a != -transform.e:
-        return None
     factor = round(transform.a / grid.pixel_m)
     offsets = ((transform.c - grid.left) / grid.pixel_m, (transform.f - grid.top) / grid.pixel_m)
-    exact = factor >= 1 and math.isclose(transform.a, factor * grid.pixel_m, rel_tol=1e-9)
+    square = math.isclose(transform.a, -transform.e, rel_tol=1e-9)
+    exact = factor >= 1 and square and math.isclose(transform.a, factor * grid.pixel_m, rel_tol=1e-9)
     return factor if exact and all(abs(o - round(o)) < 1e-6 for o in offsets) else None
 
 

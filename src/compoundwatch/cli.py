@@ -1,0 +1,323 @@
+"""The command line: words, progress and exit codes. What is done stands in ``pipeline``.
+
+Exit codes: 0 done; 1 failed while running; 2 wrong use or wrong input; 3 done, but something was left out or a site
+could not be judged.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from compoundwatch.model import WatchResult
+
+DONE, FAILED, WRONG_USE, INCOMPLETE = 0, 1, 2, 3
+DATE = click.DateTime(formats=["%Y-%m-%d"])
+FILE = click.Path(path_type=Path)
+
+
+def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn this package's exceptions into one sentence and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from compoundwatch import errors
+
+        wrong = (errors.SettingsError, errors.AreaError, errors.NoScene, errors.StackError)
+        try:
+            code = command(*args, **kwargs)
+        except errors.CompoundWatchError as error:
+            click.echo(f"compoundwatch: {error}", err=True)
+            sys.exit(WRONG_USE if isinstance(error, wrong) else FAILED)
+        except MemoryError:
+            click.echo(
+                "compoundwatch: not enough memory; watch fewer sites at once or lower load.tile_pixels", err=True
+            )
+            sys.exit(FAILED)
+        sys.exit(code or DONE)
+
+    return run
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, so that standard output stays clean."""
+    if quiet:
+        yield lambda task, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="compoundwatch")
+def main() -> None:
+    """Monitor known sites with open satellite imagery: what changed, when, which way, and how sure that is.
+
+    \b
+    Try it without a network:          compoundwatch demo
+    Check a file of your own sites:    compoundwatch check sites.geojson
+    Watch them:                        compoundwatch watch sites.geojson --out result
+    """
+
+
+@main.command()
+@click.option(
+    "--out", type=FILE, default=Path("compoundwatch-demo"), show_default=True, help="New folder for the demo."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_guarded
+def demo(out: Path, as_json: bool) -> int:
+    """Simulate a place with known changes and watch it, from imagery to report.
+
+    \b
+    Example:  compoundwatch demo --out demo
+    """
+    from compoundwatch import pipeline
+
+    with _progress(as_json) as progress:
+        result = pipeline.demo(out, progress)
+    if as_json:
+        click.echo(_as_json(result))
+    else:
+        click.echo("A made-up place was simulated and watched; this is what was found, beside what was put there:\n")
+        truth = pipeline.demo_truth(out)
+        _print_states(result, truth)
+        _print_files(out / "result")
+    return DONE if result.complete else INCOMPLETE
+
+
+@main.command()
+@click.argument("areas", metavar="AOI", type=FILE)
+@click.option("--events", type=FILE, help="CSV file of dated events to check along with the areas.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was read as JSON.")
+@_guarded
+def check(areas: Path, events: Path | None, as_json: bool) -> None:
+    """Check a GeoJSON file of sites and controls (AOI), and say what it holds.
+
+    \b
+    Example:  compoundwatch check aoi/cambodia.geojson --events seeds/events.csv
+    """
+    from compoundwatch import pipeline
+
+    area = pipeline.read_area(areas, events)
+    summary = pipeline.describe(area)
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    click.echo(
+        f"{areas} is good: {summary['n_sites']} sites, {summary['n_controls']} controls, {summary['n_events']} events."
+    )
+    for row in summary["sites"]:
+        controls = f"{row['n_controls']} controls" if row["n_controls"] else "no controls (they will be proposed)"
+        precision = f", place known to {row['precision_m']:.0f} m" if row["precision_m"] else ""
+        click.echo(f"  {row['site_id']}: {row['name']}, {row['area_ha']:.1f} ha, {controls}{precision}")
+
+
+@main.command()
+@click.argument("areas", metavar="AOI", type=FILE)
+@click.option("--site", "sites", multiple=True, metavar="ID", help="Watch this site only; may be repeated.")
+@click.option(
+    "--catalog",
+    default="earth-search",
+    show_default=True,
+    metavar="URL|PATH",
+    help="STAC API, or a folder with a catalog.json.",
+)
+@click.option(
+    "--sensor",
+    "sensor_names",
+    multiple=True,
+    default=("sentinel2",),
+    show_default=True,
+    metavar="NAME",
+    help="Sensor to use; may be repeated. See 'compoundwatch sensors'.",
+)
+@click.option("--from", "start", type=DATE, help="First day of imagery. Default: three years before the last.")
+@click.option("--to", "end", type=DATE, help="Last day of imagery. Default: today.")
+@click.option("--events", type=FILE, help="CSV file of dated events, such as announced raids.")
+@click.option("--settings", type=FILE, help="TOML file of settings.")
+@click.option("--out", type=FILE, required=True, help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_guarded
+def watch(
+    areas: Path,
+    sites: tuple[str, ...],
+    catalog: str,
+    sensor_names: tuple[str, ...],
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    events: Path | None,
+    settings: Path | None,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Find what changed at the sites of AOI (a GeoJSON file), when, which way, and how surely.
+
+    \b
+    Examples:
+      compoundwatch watch sites.geojson --out result
+      compoundwatch watch sites.geojson --site S1 --from 2023-01-01 --to 2026-03-31 \\
+          --events events.csv --out result
+      compoundwatch watch sites.geojson --catalog my-imagery/ --out result
+    """
+    from compoundwatch import pipeline
+
+    with _progress(as_json) as progress:
+        result = pipeline.watch(
+            areas,
+            out=out,
+            catalog=catalog,
+            sensor_names=sensor_names,
+            sites=sites,
+            start=start.date() if start else None,
+            end=end.date() if end else None,
+            events=events,
+            settings=settings,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(_as_json(result))
+    else:
+        _print_states(result)
+        _print_files(out)
+    return DONE if result.complete else INCOMPLETE
+
+
+@main.command()
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
+@click.option("--aoi", "areas", type=FILE, help="GeoJSON file of areas whose changed share is wanted.")
+@click.option("--detector", default="auto", show_default=True, help="Pair detector; see 'compoundwatch detectors'.")
+@click.option("--alpha", type=float, default=0.01, show_default=True, help="False-alarm rate per pixel.")
+@click.option("--out", type=FILE, required=True, help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_guarded
+def compare(
+    before: Path, after: Path, areas: Path | None, detector: str, alpha: float, out: Path, as_json: bool
+) -> None:
+    """Find what changed between two co-registered images (GeoTIFF, JPEG 2000 or PNG).
+
+    \b
+    Example:  compoundwatch compare before.tif after.tif --aoi sites.geojson --out result
+    """
+    from compoundwatch import pipeline
+
+    with _progress(as_json) as progress:
+        result = pipeline.compare(before, after, out=out, area=areas, detector=detector, alpha=alpha, progress=progress)
+    summary = pipeline.describe_compare(result)
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"Detector: {result.detector} ({result.why}).")
+    click.echo(
+        f"Changed: {summary['changed_share']:.2%} of the pixels that could be tested "
+        f"({summary['increased_share']:.2%} more, {summary['decreased_share']:.2%} less)."
+        if summary["changed_share"] is not None
+        else "No pixel could be tested."
+    )
+    for site_id, row in result.shares.items():
+        share = row["changed_share"]
+        click.echo(f"  {site_id}: " + ("not observable" if share is None else f"{share:.2%} changed"))
+    _print_files(out)
+
+
+@main.command()
+@click.option("--out", type=FILE, required=True, help="New or empty folder.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal places.")
+@_guarded
+def simulate(out: Path, seed: int) -> None:
+    """Write a made-up place with known truth: a STAC catalogue, areas, events and the truth.
+
+    \b
+    Example:  compoundwatch simulate --out made-up --seed 1
+              compoundwatch watch made-up/sites.geojson --catalog made-up --out result
+    """
+    from compoundwatch import pipeline
+
+    with _progress(False) as progress:
+        pipeline.simulate(out, seed, progress)
+    click.echo(f"Written to {out}; the truth is in {out / 'truth.json'}.")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_guarded
+def sensors(as_json: bool) -> None:
+    """List the sensors, what they see and what they cannot."""
+    from compoundwatch import pipeline
+
+    rows = pipeline.list_sensors()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']}: {row['title']}, seen every {row['revisit_days']:g} days")
+        click.echo(
+            f"    sees {row['sees']}\n    cannot see {row['blind_to']}\n    features: {', '.join(row['features'])}"
+        )
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_guarded
+def detectors(as_json: bool) -> None:
+    """List the change detectors and where their method comes from."""
+    from compoundwatch import pipeline
+
+    rows = pipeline.list_detectors()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']} ({row['kind']}): {row['title']}\n    {row['source']}")
+
+
+def _as_json(result: WatchResult) -> str:
+    from compoundwatch import pipeline
+
+    return json.dumps(pipeline.summary(result), ensure_ascii=False, indent=2)
+
+
+def _print_states(result: WatchResult, truth: dict[str, str] | None = None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    for heading in ("Site", *(["What was put there"] if truth else []), "State", "Score", "Reason"):
+        table.add_column(heading, overflow="fold")
+    names = result.area.by_id
+    for s in result.states:
+        score = "-" if s.score is None else f"{s.score:.0f}"
+        put = [escape(truth.get(s.site_id, ""))] if truth else []
+        table.add_row(escape(f"{names[s.site_id].name} ({s.site_id})"), *put, str(s.state), score, escape(s.reason))
+    # A pipe or a log has no width of its own; 100 columns keep the table readable there.
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console.print(table)
+    if left := [k for k in result.skipped if not k.routine]:
+        click.echo(
+            f"{len(left)} items were left out; manifest.json lists them. The first: {left[0].item_id}: {left[0].reason}"
+        )
+
+
+def _print_files(folder: Path) -> None:
+    from compoundwatch import pipeline
+
+    click.echo("Open:")
+    for path, what in pipeline.result_files(folder):
+        click.echo(f"  {path}  {what}")

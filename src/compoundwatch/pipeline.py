@@ -1,0 +1,726 @@
+"""The order of the steps, the clock and the random seed: the only module that knows all stages.
+
+Every function here is one thing a user can ask for; `compoundwatch.cli` gives each a command.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import ValidationError
+
+from compoundwatch import aoi, catalogs, detectors, outputs, score, sensors, stack
+from compoundwatch import events as event_files
+from compoundwatch.catalogs import Catalog
+from compoundwatch.errors import NoScene, SettingsError, StackError
+from compoundwatch.grid import Grid, geodesic_area_m2, pixel_mask, project
+from compoundwatch.model import (
+    AreaOfInterest,
+    BoolArray,
+    PairChange,
+    Picture,
+    Provenance,
+    Scene,
+    Sensor,
+    SeriesDetector,
+    Settings,
+    Site,
+    SiteChange,
+    Skipped,
+    WatchResult,
+    check_change_map,
+    check_stack,
+)
+
+DEFAULT_CATALOG = "earth-search"
+DEFAULT_SENSORS = ("sentinel2",)
+DEFAULT_YEARS = 3
+PICTURE_SIDE_M = 2_000.0
+"""Pictures show at most so many metres around the centre of a site."""
+CONTROLS_PROPOSED = 8
+LAND_COVER_SCENES = 3
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+DEMO_SEED = 20260115
+
+
+def _silent(task: str, done: int, total: int) -> None:
+    return None
+
+
+# ------------------------------------------------------------------------------------------------- reading inputs
+
+
+def read_settings(path: Path | None) -> Settings:
+    """Settings from a TOML file; the defaults without one.
+
+    Raises
+    ------
+    SettingsError : the file cannot be read, is no TOML, or has an unknown key or a value out of range.
+    """
+    import tomllib
+
+    if path is None:
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {path}: cannot be read ({type(error).__name__})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings {path}: expected TOML, found {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise SettingsError(f"settings {path}: key '{where}': {first['msg']}, found {first['input']!r:.80}") from error
+
+
+def read_area(path: Path, events: Path | None = None) -> AreaOfInterest:
+    """Areas from a GeoJSON file, with the events of a CSV file.
+
+    Raises
+    ------
+    AreaError : one of the files is wrong; the message says where.
+    """
+    area = aoi.read_areas(path)
+    if events is None:
+        return area
+    return replace(area, events=event_files.read_events(events, area))
+
+
+# ------------------------------------------------------------------------------------------------------- the main job
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What does not change from place to place within a run."""
+
+    catalog: Catalog
+    sensors: tuple[Sensor, ...]
+    detector: SeriesDetector
+    start: dt.date
+    end: dt.date
+    reference_end: dt.date
+    settings: Settings
+    progress: Progress
+
+    @property
+    def reference_day(self) -> int:
+        return _day(self.reference_end)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured at one polygon."""
+
+    series: tuple[pd.DataFrame, ...] = ()
+    changes: tuple[SiteChange, ...] = ()
+    scenes: tuple[Scene, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    pictures: tuple[Picture | None, Picture | None] = (None, None)
+
+
+def watch(
+    area: AreaOfInterest | Path | str,
+    *,
+    out: Path | str | None = None,
+    catalog: str | Path = DEFAULT_CATALOG,
+    sensor_names: Sequence[str] = DEFAULT_SENSORS,
+    sites: Sequence[str] = (),
+    start: dt.date | None = None,
+    end: dt.date | None = None,
+    events: Path | str | None = None,
+    settings: Settings | Path | str | None = None,
+    now: dt.datetime | None = None,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> WatchResult:
+    """Find what changed at the sites of an area, when, which way, and how surely.
+
+    Parameters
+    ----------
+    area : areas, or the path of their GeoJSON file.
+    out : folder that gets the result files; None = write nothing.
+    catalog : address of a STAC API, a short name of ``catalogs.KNOWN``, or a folder with a ``catalog.json``.
+    sensor_names : which sensors to use.
+    sites : ids of the sites to watch; empty = all.
+    start, end : first and last day of imagery; default: the last three years up to ``now``.
+    events : path of a CSV file of dated events.
+    settings : settings, or the path of their TOML file.
+    now : the time of the run (UTC); default: the clock.
+    seed : seed of the simulated series behind the p-values.
+    progress : told what is being done.
+
+    Raises
+    ------
+    AreaError, SettingsError : an input is wrong.
+    NoScene : the catalogue holds no scene of any of the places.
+    CatalogError : the catalogue does not answer.
+    OutputError : the results cannot be written.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    chosen = settings if isinstance(settings, Settings) else read_settings(Path(settings) if settings else None)
+    inputs = _hashes(area=area, events=events, settings=settings)
+    region = area if isinstance(area, AreaOfInterest) else read_area(Path(area))
+    if events is not None:
+        region = replace(region, events=event_files.read_events(Path(events), region))
+    region = _only(region, sites)
+    if out is not None:
+        outputs.check_folder(Path(out))
+    plan = _plan(catalog, sensor_names, start, end, chosen, now, progress)
+    region = _with_controls(region, plan)
+    measured = _measure_all(region, plan)
+    if not any(m.scenes for m in measured.values()):
+        raise NoScene(
+            f"catalogue {plan.catalog.name} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over any "
+            f"site between {plan.start} and {plan.end}; check the dates and the place, or name another catalogue"
+        )
+    result = _judge(region, measured, plan, now, seed, inputs)
+    if out is not None:
+        plan.progress("writing results", 0, 1)
+        export = chosen.export
+        outputs.write_watch(
+            result, Path(out), rasters=export.rasters, report=export.report, min_patch_m2=chosen.detect.min_patch_m2
+        )
+        plan.progress("writing results", 1, 1)
+    return result
+
+
+def _only(area: AreaOfInterest, wanted: Sequence[str]) -> AreaOfInterest:
+    """The area with the wanted sites and all controls."""
+    ids = [s.site_id for s in area.targets]
+    if unknown := [w for w in wanted if w not in ids]:
+        raise SettingsError(f"there is no site '{unknown[0]}' in area {area.area_id}; its sites are {', '.join(ids)}")
+    if not ids:
+        raise SettingsError(f"area {area.area_id} has controls but no site to watch; give one feature the role 'site'")
+    keep = set(wanted) or set(ids)
+    targets = tuple(s for s in area.targets if s.site_id in keep)
+    used = {c for s in targets for c in s.controls}
+    return replace(area, sites=targets + tuple(s for s in area.sites if s.site_id in used))
+
+
+def _plan(
+    catalog: str | Path,
+    names: Sequence[str],
+    start: dt.date | None,
+    end: dt.date | None,
+    settings: Settings,
+    now: dt.datetime,
+    progress: Progress,
+) -> _Plan:
+    end = end or now.date()
+    start = start or end - dt.timedelta(days=round(365.25 * DEFAULT_YEARS))
+    if start >= end:
+        raise SettingsError(f"the first day {start} is not before the last day {end}; swap --from and --to")
+    half = start + max(dt.timedelta(days=365), (end - start) / 2)
+    reference_end = settings.detect.reference_end or half
+    if not start < reference_end < end:
+        raise SettingsError(
+            f"the reference period must end between {start} and {end}, found {reference_end}; ask for at least two "
+            "years, or set detect.reference_end in the settings"
+        )
+    chosen = tuple(sensors.sensor(n) for n in dict.fromkeys(names))
+    detector = detectors.series_detector(settings.detect.detector)
+    opened = catalogs.open_catalog(catalog, settings.search)
+    return _Plan(opened, chosen, detector, start, end, reference_end, settings, progress)
+
+
+def _measure_all(area: AreaOfInterest, plan: _Plan) -> dict[str, _Measured]:
+    """Measure every polygon once, whatever number of sites it is a control of."""
+    measured = {}
+    for k, site in enumerate(area.sites):
+        plan.progress(f"reading {site.role} {site.name}", k, len(area.sites))
+        measured[site.site_id] = _measure(site, plan)
+    plan.progress("reading done", len(area.sites), len(area.sites))
+    return measured
+
+
+def _measure(site: Site, plan: _Plan) -> _Measured:
+    parts = _Measured()
+    for sensor in plan.sensors:
+        grid = Grid.around(site.geometry, sensor.pixel_m, plan.settings.load.margin_m)
+        scenes, skipped = plan.catalog.search(grid.lonlat_bounds, plan.start, plan.end, sensor, plan.settings.search)
+        more = _Measured(skipped=tuple(replace(s, item_id=f"{site.site_id}: {s.item_id}") for s in skipped))
+        if scenes:
+            try:
+                more = _measure_scenes(site, sensor, grid, scenes, more.skipped, plan)
+            except StackError as error:
+                failed = Skipped(f"{site.site_id}: {sensor.name}", "load", str(error))
+                more = _Measured(scenes=tuple(scenes), skipped=(*more.skipped, failed))
+        parts = _Measured(
+            parts.series + more.series,
+            parts.changes + more.changes,
+            parts.scenes + more.scenes,
+            parts.skipped + more.skipped,
+            more.pictures if parts.pictures == (None, None) else parts.pictures,
+        )
+    return parts
+
+
+def _measure_scenes(
+    site: Site, sensor: Sensor, grid: Grid, scenes: Sequence[Scene], skipped: tuple[Skipped, ...], plan: _Plan
+) -> _Measured:
+    """Series, change maps and pictures of one polygon from one sensor, tile by tile."""
+    load, detect = plan.settings.load, plan.settings.detect
+    mask = pixel_mask(site.geometry, grid)
+    days = stack.by_day(scenes)
+    tiles = [t for t in grid.tiles(load.tile_pixels) if mask[t.slices].any()]
+    if not tiles:
+        raise StackError(f"the outline holds no centre of a {sensor.pixel_m:g} m pixel; it is too small to be seen")
+    mosaics: dict[str, xr.Dataset] = {}
+    pieces: list[score.TileSeries] = []
+    unread: list[Skipped] = []
+    for tile in tiles:
+        cube, failed = stack.load(days, sensor, grid.part(tile), load.threads)
+        unread += failed
+        check_stack(cube)
+        pieces.append(score.tile_series(cube, mask[tile.slices], plan.reference_day, load.min_valid_fraction))
+        for feature in sensor.features:
+            found = detectors.change_map(
+                cube[feature.name].values, cube["day"].values, plan.reference_day, plan.detector, detect.alpha
+            )
+            mosaics[feature.name] = _paste(mosaics.get(feature.name), found, tile.slices, grid)
+    changes = []
+    for feature in sensor.features:
+        whole = mosaics[feature.name]
+        check_change_map(whole)
+        changes.append(
+            SiteChange(
+                site.site_id, sensor.name, feature.name, feature.unit, plan.detector.name, detect.alpha, grid, whole
+            )
+        )
+    series = score.site_series(site.site_id, sensor.name, pieces)
+    named = {f"{site.site_id}: {s.item_id}": s for s in unread}
+    return _Measured(
+        series=(series,),
+        changes=tuple(changes),
+        scenes=tuple(scenes),
+        skipped=skipped + tuple(replace(s, item_id=name) for name, s in named.items()),
+        pictures=_pictures(site, sensor, grid, days, series, plan),
+    )
+
+
+def _paste(whole: xr.Dataset | None, part: xr.Dataset, place: tuple[slice, slice], grid: Grid) -> xr.Dataset:
+    """Lay the change map of a tile into that of the whole grid, which starts as "not tested"."""
+    if part.sizes["y"] == grid.rows and part.sizes["x"] == grid.cols:
+        return part
+    if whole is None:
+        blank: dict[str, Any] = {}
+        for name, layer in part.data_vars.items():
+            kind = layer.dtype.kind
+            empty = np.datetime64("NaT") if kind == "M" else np.nan if kind == "f" else 0
+            blank[str(name)] = (("y", "x"), np.full(grid.shape, empty, dtype=layer.dtype))
+        whole = xr.Dataset(blank)
+    for name, layer in part.data_vars.items():
+        whole[str(name)].values[place] = layer.values
+    return whole
+
+
+def _pictures(
+    site: Site, sensor: Sensor, grid: Grid, days: Sequence[stack.Day], series: pd.DataFrame, plan: _Plan
+) -> tuple[Picture | None, Picture | None]:
+    """The last clear view before the end of the reference period, and the last of all."""
+    seen = series.drop_duplicates("acquired").set_index("acquired")["valid_fraction"]
+    index = pd.DatetimeIndex(seen.index)
+    cut = pd.Timestamp(plan.reference_end, tz="UTC")
+    frame = _picture_grid(site, grid)
+    found: list[Picture | None] = []
+    for part in (seen[index < cut], seen[index >= cut]):
+        good = part[part >= min(0.95, float(part.max()))] if len(part) and part.max() > 0 else part[:0]
+        if good.empty:
+            found.append(None)
+            continue
+        wanted = _day(good.index[-1].date())
+        day = next(d for d in days if d.day == wanted)
+        try:
+            found.append(stack.picture(day, sensor, frame))
+        except StackError:
+            found.append(None)
+    return found[0], found[1]
+
+
+def _picture_grid(site: Site, grid: Grid) -> Grid:
+    """The grid of a site, cut to PICTURE_SIDE_M around its centre."""
+    side = int(PICTURE_SIDE_M / grid.pixel_m)
+    if grid.rows <= side and grid.cols <= side:
+        return grid
+    centre = project(site.geometry, 4326, grid.epsg).centroid
+    rows, cols = min(grid.rows, side), min(grid.cols, side)
+    col = int(np.clip((centre.x - grid.left) / grid.pixel_m - cols / 2, 0, grid.cols - cols))
+    row = int(np.clip((grid.top - centre.y) / grid.pixel_m - rows / 2, 0, grid.rows - rows))
+    return Grid(grid.epsg, grid.left + col * grid.pixel_m, grid.top - row * grid.pixel_m, grid.pixel_m, rows, cols)
+
+
+def _judge(
+    area: AreaOfInterest,
+    measured: Mapping[str, _Measured],
+    plan: _Plan,
+    now: dt.datetime,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> WatchResult:
+    tables = [table for m in measured.values() for table in m.series]
+    series = pd.concat(tables, ignore_index=True) if tables else score.site_series("", "", [])
+    effects, states = score.score_sites(
+        area,
+        series,
+        plan.sensors,
+        {s.site_id: plan.reference_day for s in area.targets},
+        now.date(),
+        plan.settings.score,
+        plan.settings.load.min_valid_fraction,
+        np.random.default_rng(seed),
+    )
+    scenes = {s.scene_id: s for m in measured.values() for s in m.scenes}
+    return WatchResult(
+        area=area,
+        sensors=plan.sensors,
+        reference_end=plan.reference_end,
+        as_of=now.date(),
+        scenes=tuple(sorted(scenes.values(), key=lambda s: (s.acquired, s.scene_id))),
+        series=series,
+        effects=effects,
+        states=states,
+        changes=tuple(c for m in measured.values() for c in m.changes),
+        pictures={s.site_id: measured[s.site_id].pictures for s in area.targets},
+        skipped=tuple(k for m in measured.values() for k in m.skipped),
+        provenance=provenance(plan.settings, now, {**inputs, "catalog": plan.catalog.name, "seed": str(seed)}),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ controls
+
+
+def _with_controls(area: AreaOfInterest, plan: _Plan) -> AreaOfInterest:
+    """Propose controls for sites that have none: same outline, same distance to town, most alike land cover."""
+    sites = list(area.sites)
+    for k, site in enumerate(area.targets):
+        if site.controls:
+            continue
+        plan.progress(f"looking for controls of {site.name}", k, len(area.targets))
+        candidates = aoi.propose_controls(site, sites, count=3 * CONTROLS_PROPOSED)
+        covers = [_land_cover(c, plan) for c in (site, *candidates)]
+        order = aoi.rank_by_land_cover(covers[0], np.stack(covers[1:])) if candidates else []
+        chosen = [candidates[i] for i in order[:CONTROLS_PROPOSED]]
+        sites[sites.index(site)] = replace(site, controls=tuple(c.site_id for c in chosen))
+        sites += chosen
+    return replace(area, sites=tuple(sites))
+
+
+def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Medians and spreads of the features on the clearest scenes of the reference period, NaN where not seen."""
+    measures: list[float] = []
+    for sensor in plan.sensors:
+        grid = Grid.around(site.geometry, sensor.pixel_m)
+        scenes, _ = plan.catalog.search(
+            grid.lonlat_bounds, plan.start, plan.reference_end, sensor, plan.settings.search
+        )
+        days = stack.by_day(scenes)
+        clear = sorted(days, key=lambda d: min(s.cloud_percent or 0.0 for s in d.scenes))[:LAND_COVER_SCENES]
+        mask = pixel_mask(site.geometry, grid)
+        if not clear or not mask.any():
+            measures += [np.nan] * (2 * len(sensor.features))
+            continue
+        try:
+            cube, _ = stack.load(sorted(clear, key=lambda d: d.day), sensor, grid, plan.settings.load.threads)
+        except StackError:
+            measures += [np.nan] * (2 * len(sensor.features))
+            continue
+        for feature in sensor.features:
+            values = cube[feature.name].values[:, mask]
+            known = values[np.isfinite(values)]
+            measures += [float(np.median(known)), float(np.std(known))] if known.size else [np.nan, np.nan]
+    return np.array(measures)
+
+
+# ------------------------------------------------------------------------------------------------------------- compare
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What two images differ in: the change, which detector found it and why that one, and shares per site.
+
+    ``shares`` maps a site id to its changed, increased, decreased and tested share of pixels (0-1; None = no pixel).
+    """
+
+    change: PairChange
+    detector: str
+    why: str
+    alpha: float
+    shares: Mapping[str, Mapping[str, float | None]]
+    paths: tuple[Path, ...]
+
+
+def compare(
+    before: Path | str,
+    after: Path | str,
+    *,
+    out: Path | str | None = None,
+    area: Path | str | None = None,
+    detector: str = "auto",
+    alpha: float = 0.01,
+    now: dt.datetime | None = None,
+    progress: Progress = _silent,
+) -> CompareResult:
+    """Find what changed between two co-registered images.
+
+    Parameters
+    ----------
+    before, after : GeoTIFF, JPEG 2000 or PNG images of equal size and bands, with or without a place on the map.
+    out : folder that gets the result files; None = write nothing.
+    area : GeoJSON of areas; the changed share of each is reported.
+    detector : name of a pair detector, or "auto".
+    alpha : false-alarm rate per pixel, 0-0.5.
+
+    Raises
+    ------
+    StackError, GridMismatch : an image cannot be read or the two do not fit.
+    AreaError, SettingsError, OutputError : another input or the folder is wrong.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    if not 0 < alpha < 0.5:
+        raise SettingsError(f"alpha must lie between 0 and 0.5, found {alpha}")
+    if out is not None:
+        outputs.check_folder(Path(out))
+    region = read_area(Path(area)) if area else None
+    progress("reading the images", 0, 3)
+    first, second = stack.read_image(Path(before)), stack.read_image(Path(after))
+    stack.check_pair(first, second)
+    why = "asked for"
+    if detector == "auto":
+        detector, why = detectors.choose_pair(first.values, second.values)
+    chosen = detectors.pair_detector(detector)
+    progress(f"comparing by {chosen.name}", 1, 3)
+    change = chosen.compare(first.values, second.values, alpha)
+    rows: list[tuple[Site, dict[str, float | None]]] = []
+    for site in region.sites if region else ():
+        rows.append((site, _shares(change, stack.polygon_mask(site.geometry, first))))
+    paths: list[Path] = []
+    if out is not None:
+        progress("writing results", 2, 3)
+        paths = outputs.write_compare(
+            Path(out),
+            before=Path(before),
+            after=Path(after),
+            change=change,
+            transform=first.transform,
+            crs=first.crs,
+            detector=chosen.name,
+            alpha=alpha,
+            sites=rows,
+            provenance=provenance(
+                Settings(), now, {**_hashes(before=before, after=after, area=area), "detector": f"{chosen.name}: {why}"}
+            ),
+        )
+    progress("done", 3, 3)
+    return CompareResult(change, chosen.name, why, alpha, {s.site_id: r for s, r in rows}, tuple(paths))
+
+
+def _shares(change: PairChange, mask: BoolArray) -> dict[str, float | None]:
+    tested = mask & np.isfinite(change.p_value)
+    n, known = int(mask.sum()), int(tested.sum())
+    part = change.direction[tested]
+    return {
+        "changed_share": float((part != 0).mean()) if known else None,
+        "increased_share": float((part > 0).mean()) if known else None,
+        "decreased_share": float((part < 0).mean()) if known else None,
+        "tested_share": known / n if n else None,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ simulate, demo
+
+
+def simulate(out: Path | str, seed: int = 0, progress: Progress = _silent) -> Any:
+    """Write a made-up place with known truth: a STAC catalogue, its areas, events and truth.
+
+    Raises
+    ------
+    OutputError : the folder is not empty or cannot be written.
+    """
+    from compoundwatch import simulate as simulator
+
+    return simulator.simulate(Path(out), np.random.default_rng(seed), progress=progress)
+
+
+def demo(out: Path | str, progress: Progress = _silent) -> WatchResult:
+    """Simulate a place and watch it, without a network: what the tool does, from end to end.
+
+    Raises
+    ------
+    OutputError : the folder is not empty or cannot be written.
+    """
+    from compoundwatch import simulate as simulator
+
+    folder = Path(out)
+    made = simulator.simulate(folder / "imagery", np.random.default_rng(DEMO_SEED), **simulator.DEMO, progress=progress)
+    return watch(
+        made.areas,
+        out=folder / "result",
+        catalog=made.catalog,
+        start=made.start,
+        end=made.end,
+        events=made.events,
+        now=dt.datetime.combine(made.end, dt.time(12), dt.UTC),
+        seed=DEMO_SEED,
+        progress=progress,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- descriptions
+
+
+def demo_truth(out: Path | str) -> dict[str, str]:
+    """What was put into each site of a demo: site id -> phrase."""
+    truth = json.loads((Path(out) / "imagery" / "truth.json").read_text(encoding="utf-8"))
+    return {
+        row["site_id"]: row["scenario"] + (f" on {row['change_date']}" if row.get("change_date") else "")
+        for row in truth["sites"]
+    }
+
+
+def describe(area: AreaOfInterest) -> dict[str, Any]:
+    """What an area holds, for `check`."""
+    return {
+        "area_id": area.area_id,
+        "n_sites": len(area.targets),
+        "n_controls": len(area.sites) - len(area.targets),
+        "n_events": len(area.events),
+        "sites": [
+            {
+                "site_id": s.site_id,
+                "name": s.name,
+                "area_ha": geodesic_area_m2(s.geometry) / 1e4,
+                "n_controls": len(s.controls),
+                "precision_m": s.precision_m,
+            }
+            for s in area.targets
+        ],
+    }
+
+
+def describe_compare(result: CompareResult) -> dict[str, Any]:
+    """A comparison in numbers: shares of the pixels that could be tested, None where none could."""
+    everywhere = np.ones(result.change.direction.shape, dtype=bool)
+    return {
+        "detector": result.detector,
+        "why": result.why,
+        "alpha": result.alpha,
+        **_shares(result.change, everywhere),
+        "sites": {k: dict(v) for k, v in result.shares.items()},
+    }
+
+
+def summary(result: WatchResult) -> dict[str, Any]:
+    """The states and what was left out, as plain values (dates as ISO text, missing as None)."""
+    states = []
+    for s in result.states:
+        row = {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in vars(s).items()}
+        row |= {"probability": {str(k): v for k, v in s.probability.items()}, "sensors": list(s.sensors)}
+        states.append(row)
+    return {
+        "area_id": result.area.area_id,
+        "as_of": result.as_of.isoformat(),
+        "reference_end": result.reference_end.isoformat(),
+        "complete": result.complete,
+        "n_scenes": len(result.scenes),
+        "states": states,
+        "skipped": [vars(k) for k in result.skipped if not k.routine],
+        "run_id": result.provenance.run_id,
+    }
+
+
+def result_files(folder: Path) -> list[tuple[Path, str]]:
+    """The files of a result that people open first, and what for."""
+    known = {
+        "report.html": "the report, in any browser",
+        "watch.gpkg": "all layers, in QGIS",
+        "sites.geojson": "the sites and their states",
+        "changes.geojson": "the changed patches",
+        "direction.tif": "which pixels changed, and which way",
+        "manifest.json": "what the result rests on",
+    }
+    return [(folder / name, what) for name, what in known.items() if (folder / name).is_file()]
+
+
+def list_sensors() -> list[dict[str, Any]]:
+    """The sensors that can be asked for."""
+    return [
+        {
+            "name": s.name,
+            "title": s.title,
+            "kind": s.kind,
+            "pixel_m": s.pixel_m,
+            "revisit_days": s.revisit_days,
+            "sees": s.sees,
+            "blind_to": s.blind_to,
+            "features": [f.name for f in s.features],
+        }
+        for s in sensors.available().values()
+    ]
+
+
+def list_detectors() -> list[dict[str, Any]]:
+    """The detectors that can be asked for."""
+    return [
+        {"name": d.name, "kind": d.kind, "title": d.title, "source": d.source} for d in detectors.available().values()
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------- provenance
+
+SOFTWARE = (
+    "compoundwatch",
+    "numpy",
+    "scipy",
+    "numba",
+    "rasterio",
+    "shapely",
+    "pyproj",
+    "pystac-client",
+    "scikit-image",
+)
+
+
+def provenance(settings: Settings, now: dt.datetime, inputs: Mapping[str, str]) -> Provenance:
+    """Which software, settings and inputs a result rests on."""
+    values = settings.model_dump(mode="json")
+    key = _digest(json.dumps(values, sort_keys=True).encode())[:16]
+    run = _digest(json.dumps([key, dict(inputs)], sort_keys=True).encode())[:8]
+    software = {"python": platform.python_version()}
+    for name in SOFTWARE:
+        try:
+            software[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs))
+
+
+def _hashes(**files: Any) -> dict[str, str]:
+    """SHA-256 of every input that is a file."""
+    found = {}
+    for name, file in files.items():
+        if isinstance(file, str | Path) and Path(file).is_file():
+            with Path(file).open("rb") as handle:
+                found[name] = f"{Path(file).name} sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+    return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _day(date: dt.date) -> int:
+    return (date - dt.date(1970, 1, 1)).days

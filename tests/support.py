@@ -1,0 +1,170 @@
+"""Small real files for tests: cloud-optimised GeoTIFFs with known pixels, STAC items, and servers on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+from affine import Affine
+from rasterio.warp import transform_bounds
+from shapely.geometry import box, mapping
+
+EPSG = 32648
+LEFT, TOP = 300_000.0, 1_200_000.0
+"""Corner of the test scenes in UTM zone 48N: open sea, so that no real place is meant."""
+SHAPE = (24, 32)
+PIXEL_M = {"scl": 20.0, "swir16": 20.0}
+VEGETATION = 4
+
+
+def write_cog(
+    path: Path, values: np.ndarray, *, pixel_m: float, left: float = LEFT, top: float = TOP, epsg: int = EPSG
+) -> None:
+    """One band as a cloud-optimised GeoTIFF, 0 = no data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "COG",
+        "width": values.shape[1],
+        "height": values.shape[0],
+        "count": 1,
+        "crs": f"EPSG:{epsg}",
+        "transform": Affine(pixel_m, 0, left, 0, -pixel_m, top),
+        "dtype": values.dtype,
+        "nodata": 0,
+    }
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values, 1)
+
+
+def reflectances(shape: tuple[int, int] = SHAPE, **levels: float) -> dict[str, np.ndarray]:
+    """Every band of a scene at one reflectance each; SCL says vegetation everywhere."""
+    bands = {"blue": 0.05, "green": 0.08, "red": 0.06, "nir": 0.30, "swir16": 0.20} | levels
+    made = {}
+    for name, level in bands.items():
+        factor = int(PIXEL_M.get(name, 10.0) / 10)
+        made[name] = np.full((shape[0] // factor, shape[1] // factor), level)
+    made["scl"] = np.full((shape[0] // 2, shape[1] // 2), VEGETATION, dtype=np.uint8)
+    return made
+
+
+def write_item(
+    folder: Path,
+    name: str,
+    when: str,
+    bands: Mapping[str, np.ndarray],
+    *,
+    offset: float = 0.0,
+    baseline: str = "05.11",
+    properties: Mapping[str, Any] | None = None,
+    left: float = LEFT,
+    top: float = TOP,
+    epsg: int = EPSG,
+    states_scale: bool = True,
+) -> pystac.Item:
+    """Write the bands (reflectance; SCL as codes) and describe them as an item, as Earth Search does."""
+    rows, cols = bands["red"].shape
+    bounds = transform_bounds(f"EPSG:{epsg}", "EPSG:4326", left, top - 10 * rows, left + 10 * cols, top)
+    stated = {
+        "platform": "sentinel-2b",
+        "s2:processing_baseline": baseline,
+        "grid:code": "MGRS-48PUA",
+        "eo:cloud_cover": 10.0,
+        "earthsearch:boa_offset_applied": False,
+    } | dict(properties or {})
+    item = pystac.Item(
+        name,
+        mapping(box(*bounds)),
+        list(bounds),
+        dt.datetime.fromisoformat(when).replace(tzinfo=dt.UTC),
+        stated,
+        collection="sentinel-2-l2a",
+    )
+    for band, values in bands.items():
+        path = folder / name / f"{band}.tif"
+        scaled: dict[str, Any] = {}
+        if band == "scl":
+            stored = values.astype(np.uint8)
+        else:
+            stored = np.where(np.isfinite(values), np.rint((values - offset) * 10_000), 0).astype(np.uint16)
+            if states_scale:
+                scaled = {"raster:bands": [{"nodata": 0, "scale": 1e-4, "offset": offset}]}
+        write_cog(path, stored, pixel_m=PIXEL_M.get(band, 10.0), left=left, top=top, epsg=epsg)
+        item.add_asset(band, pystac.Asset(str(path), media_type=pystac.MediaType.COG, extra_fields=scaled))
+    return item
+
+
+def save_catalog(folder: Path, items: list[pystac.Item]) -> Path:
+    """A self-contained static catalogue; returns its catalog.json."""
+    catalog = pystac.Catalog("test", "made for tests")
+    catalog.add_items(items)
+    catalog.normalize_hrefs(str(folder))
+    catalog.make_all_asset_hrefs_relative()
+    catalog.save(pystac.CatalogType.SELF_CONTAINED)
+    return folder / "catalog.json"
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, cwd: Path) -> Iterator[None]:
+    """A server process on a port of loopback, stopped at the end."""
+    with (cwd / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+                break
+            if server.poll() is not None:
+                raise RuntimeError((cwd / "server.log").read_text())
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+@contextlib.contextmanager
+def range_server(folder: Path) -> Iterator[str]:
+    """An HTTP server that answers range requests; gives its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "RangeHTTPServer", "--bind", "127.0.0.1", str(port)]
+    with running(command, port, folder):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def stac_server(folder: Path, items: list[dict[str, Any]]) -> Iterator[str]:
+    """A STAC API over these items; gives its address."""
+    import json
+
+    port = free_port()
+    collection = {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "id": "sentinel-2-l2a",
+        "description": "made for tests",
+        "license": "other",
+        "links": [],
+        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
+    }
+    (folder / "collection.json").write_text(json.dumps(collection))
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    rustac = str(Path(sys.executable).parent / "rustac")
+    command = [rustac, "serve", "-a", f"127.0.0.1:{port}", "collection.json", "items.json"]
+    with running(command, port, folder):
+        yield f"http://127.0.0.1:{port}"
