@@ -75,6 +75,27 @@ def false_discovery(p_values: npt.ArrayLike, dependent: bool = True) -> npt.NDAr
     return q
 
 
+def simes(p_values: npt.ArrayLike) -> float:
+    """One p-value for several tests of the same question (Simes 1986, doi:10.1093/biomet/73.3.751); NaN does not count.
+
+    The smallest of n p(i) / i over the sorted p-values p(1) ... p(n): never below the smallest of them, and valid under
+    the positive dependence that neighbouring pixels have (Sarkar 1998, doi:10.1214/aos/1028144846).
+
+    Parameters
+    ----------
+    p_values : float (n,), 0-1, NaN = not tested.
+
+    Returns
+    -------
+    0-1, NaN where nothing was tested.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    p = np.sort(p[np.isfinite(p)])
+    if p.size == 0:
+        return float("nan")
+    return float(np.min(p * p.size / np.arange(1, p.size + 1)))
+
+
 def dilate(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
     """Grow the True parts of a mask by a disc of ``pixels`` in the last two dimensions (rows, cols)."""
     from scipy.ndimage import binary_dilation

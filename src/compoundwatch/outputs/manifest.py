@@ -1,0 +1,182 @@
+"""manifest.json: what went in, what came out, and with which software and settings; strict JSON without secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from compoundwatch.model import Provenance, Scene, Skipped, WatchResult
+from compoundwatch.outputs.staging import MANIFEST, files_in, sha256
+
+MANIFEST_VERSION = 1
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
+_QUERY = re.compile(r"((?:[a-z][a-z0-9+.-]*://|/vsi)[^\s?#\"'<>]*)[?#][^\s\"'<>)]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have lost user names, passwords, queries and fragments, where access tokens hide."""
+    return _QUERY.sub(r"\1", _CREDENTIALS.sub("", text))
+
+
+def utc(moment: dt.datetime) -> dt.datetime:
+    """The same moment in UTC; a moment without a zone is UTC already."""
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON knows it: missing (NaN, NaT, infinite) is None, dates are ISO 8601 texts, times UTC."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value) if np.datetime_data(value)[0] == "D" else f"{value}Z"
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dt.datetime):
+        # NaT is a datetime that is not equal to itself.
+        return None if value != value else utc(value).isoformat().replace("+00:00", "Z")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(plain(k)): plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Sequence | set | frozenset | np.ndarray):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def clean(value: Any) -> Any:
+    """A plain value in which every text, keys included, went through ``without_secrets``."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {without_secrets(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [clean(v) for v in value]
+    return value
+
+
+def dumps(value: Any) -> str:
+    """Strict JSON text (no NaN), UTF-8 characters as they are, ending with a line break."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def stamp(provenance: Provenance) -> dict[str, Any]:
+    """The few words of provenance that every file carries."""
+    return {
+        "run_id": provenance.run_id,
+        "created": plain(provenance.created),
+        "software": f"compoundwatch {provenance.software.get('compoundwatch', '')}".strip(),
+        "settings_key": provenance.settings_key,
+    }
+
+
+def write_manifest(
+    folder: Path,
+    provenance: Provenance,
+    kind: str,
+    counts: Mapping[str, Any],
+    *,
+    more: Mapping[str, Any] | None = None,
+    details: Mapping[str, Mapping[str, Any]] | None = None,
+    scenes: Sequence[Scene] = (),
+    skipped: Sequence[Skipped] = (),
+) -> Path:
+    """Describe a finished folder in its manifest.json.
+
+    Parameters
+    ----------
+    folder : holds all other files of the result already.
+    kind : "watch" or "compare".
+    counts : what was counted, by name.
+    more : further members.
+    details : per output file (path relative to ``folder``, with "/") what else is to be said of it.
+    scenes, skipped : what was used, and what was left out and why.
+    """
+    outputs = [
+        {
+            "path": path.as_posix(),
+            "bytes": (folder / path).stat().st_size,
+            "sha256": sha256(folder / path),
+            **(details or {}).get(path.as_posix(), {}),
+        }
+        for path in files_in(folder)
+    ]
+    described = {
+        "manifest_version": MANIFEST_VERSION,
+        "kind": kind,
+        "run_id": provenance.run_id,
+        "created": provenance.created,
+        "software": provenance.software,
+        "settings_key": provenance.settings_key,
+        "settings": provenance.settings,
+        "inputs": provenance.inputs,
+        "counts": counts,
+        **(more or {}),
+        "scenes": [scene_entry(scene) for scene in scenes],
+        "skipped": skipped,
+    }
+    # The outputs keep their own names, which hold no address.
+    content = {**clean(plain(described)), "outputs": plain(outputs)}
+    path = folder / MANIFEST
+    path.write_text(dumps(content), encoding="utf-8")
+    return path
+
+
+def scene_entry(scene: Scene) -> dict[str, Any]:
+    """What identifies a scene, with the addresses and the calibration of the files that were read."""
+    return {
+        "id": scene.scene_id,
+        "sensor": scene.sensor,
+        "collection": scene.collection,
+        "catalog": scene.catalog,
+        "acquired": scene.acquired,
+        "look": scene.look,
+        "processing": scene.processing,
+        "updated": scene.updated or None,
+        "cloud_percent": scene.cloud_percent,
+        "assets": {
+            name: {
+                "href": asset.href,
+                "scale": asset.calibration.scale,
+                "offset": asset.calibration.offset,
+                "rule": asset.calibration.rule,
+            }
+            for name, asset in scene.assets.items()
+        },
+    }
+
+
+def watch_counts(result: WatchResult, patches: int, patches_dropped: int) -> dict[str, Any]:
+    """What a run of the main job found, in numbers."""
+    states = Counter(state.state.value for state in result.states)
+    return {
+        "sites": len(result.area.targets),
+        "controls": len(result.area.sites) - len(result.area.targets),
+        "states": dict(sorted(states.items())),
+        "scenes": len(result.scenes),
+        "series_rows": len(result.series),
+        "effects": len(result.effects),
+        "change_maps": len(result.changes),
+        "patches": patches,
+        "patches_too_small": patches_dropped,
+        "skipped": len(result.skipped),
+        "skipped_routine": sum(s.routine for s in result.skipped),
+        "complete": result.complete,
+    }

@@ -1,0 +1,358 @@
+"""Vector files: changed patches as polygons, GeoJSON by RFC 7946, and the GeoPackage that QGIS opens."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from compoundwatch.errors import OutputError
+from compoundwatch.formulas import simes
+from compoundwatch.grid import pixel_mask, project
+from compoundwatch.model import BoolArray, PairChange, SiteChange
+from compoundwatch.outputs.fields import Field
+from compoundwatch.outputs.legend import direction_text
+from compoundwatch.outputs.manifest import dumps, plain, utc
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from affine import Affine
+
+Row = Mapping[str, Any]
+DECIMALS = 7
+"""Of longitude and latitude: about a centimetre (RFC 7946, section 11.2, asks for no more than is meant)."""
+GPKG_VERSION = "1.2"
+"""Understood by the GDAL of QGIS 3.22, which warns about later versions."""
+FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+
+
+# -------------------------------------------------------------------------------------------------------- patches
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Touching pixels of a site that changed the same way.
+
+    ``geometry`` is in longitude and latitude. ``direction`` is +1 (more after) or -1 (less). ``date`` is the median of
+    the pixels' dates, ``date_earliest`` and ``date_latest`` enclose all their intervals; None = no pixel has a date.
+    ``area_m2`` is the number of pixels times the area of one on its UTM grid. ``effect`` is the median of the pixels'
+    effects in ``unit`` (None = none known). ``p_value`` 0-1 joins the pixels' p-values by the rule of Simes.
+    """
+
+    geometry: BaseGeometry
+    site_id: str
+    sensor: str
+    feature: str
+    unit: str
+    direction: int
+    direction_text: str
+    date: dt.date | None
+    date_earliest: dt.date | None
+    date_latest: dt.date | None
+    area_m2: float
+    n_pixels: int
+    effect: float | None
+    p_value: float
+    detector: str
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of a change map that are large enough to draw, largest first, and how many were too small."""
+
+    kept: tuple[Patch, ...]
+    dropped: int
+
+
+def patches(change: SiteChange, outline: BaseGeometry, min_patch_m2: float = 0.0) -> Patches:
+    """Changed patches of a site: pixels inside its outline that touch by an edge and changed the same way.
+
+    Parameters
+    ----------
+    change : a change map (contract of ``model.check_change_map``).
+    outline : polygon in longitude and latitude; pixels whose centre lies outside do not count.
+    min_patch_m2 : smaller patches (square metres) are counted but not returned.
+    """
+    layers = {str(name): layer.values for name, layer in change.change_map.data_vars.items()}
+    grid = change.grid
+    pixel_m2 = grid.pixel_m**2
+    direction = np.where(pixel_mask(outline, grid), layers["direction"], 0)
+    found, dropped = connected(direction, grid.transform, min_patch_m2 / pixel_m2)
+    kept = []
+    for part in found:
+        values = {name: layer[part.pixels] for name, layer in layers.items()}
+        kept.append(
+            Patch(
+                geometry=to_lonlat(part.polygon, lambda g: project(g, grid.epsg, 4326)),
+                site_id=change.site_id,
+                sensor=change.sensor,
+                feature=change.feature,
+                unit=change.unit,
+                direction=part.direction,
+                direction_text=direction_text(part.direction, change.feature),
+                date=_date(values["date"], 0.5),
+                date_earliest=_date(values["date_earliest"], 0.0),
+                date_latest=_date(values["date_latest"], 1.0),
+                area_m2=part.n_pixels * pixel_m2,
+                n_pixels=part.n_pixels,
+                effect=_median(values["effect"]),
+                p_value=simes(values["p_value"]),
+                detector=change.detector,
+                alpha=change.alpha,
+            )
+        )
+    return Patches(tuple(kept), dropped)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A connected part of a direction map: its polygon in map coordinates, and (rows, cols) of its pixels."""
+
+    polygon: BaseGeometry
+    direction: int
+    pixels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    n_pixels: int
+
+
+def connected(direction: npt.NDArray[np.integer[Any]], transform: Affine, min_pixels: float) -> tuple[list[Part], int]:
+    """Parts of equal direction (+1 or -1) whose pixels touch by an edge, largest first; how many were too small.
+
+    Parameters
+    ----------
+    direction : int (rows, cols), 0 = no change.
+    transform : from (col, row) to map coordinates.
+    min_pixels : smaller parts are dropped.
+    """
+    from rasterio.features import shapes
+    from scipy.ndimage import label
+
+    labels = np.zeros(direction.shape, dtype=np.int32)
+    signs = [0]
+    for sign in (1, -1):
+        own, count = label(direction == sign, FOUR_NEIGHBOURS)
+        labels[own > 0] = own[own > 0] + len(signs) - 1
+        signs += [sign] * count
+    sizes = np.bincount(labels.ravel(), minlength=len(signs))
+    large = sizes >= min_pixels
+    large[0] = False
+    dropped = int((~large[1:]).sum())
+    kept = large[labels]
+    polygons = {
+        int(value): shapely.geometry.shape(shape)
+        for shape, value in shapes(labels, mask=kept, connectivity=4, transform=transform)
+    }
+    where = np.flatnonzero(kept)
+    order = where[np.argsort(labels.ravel()[where], kind="stable")]
+    ids = np.flatnonzero(large)
+    parts = []
+    for k, flat in zip(ids, np.split(order, np.cumsum(sizes[ids])[:-1]) if ids.size else [], strict=True):
+        rows, cols = np.unravel_index(flat, direction.shape)
+        parts.append(Part(polygons[int(k)], signs[k], (rows, cols), int(sizes[k])))
+    return sorted(parts, key=lambda p: -p.n_pixels), dropped
+
+
+def pair_patches(
+    change: PairChange, transform: Affine, place: Callable[[BaseGeometry], BaseGeometry], min_pixels: int
+) -> tuple[list[tuple[BaseGeometry, dict[str, Any]]], int]:
+    """Changed patches between two images, with what is said of their pixels, and how many were too small.
+
+    Parameters
+    ----------
+    transform : from (col, row) to map coordinates.
+    place : moves a polygon from map coordinates to those of the file.
+    """
+    found, dropped = connected(change.direction, transform, min_pixels)
+    rows = []
+    for part in found:
+        row = {
+            "direction": part.direction,
+            "direction_text": f"{'more' if part.direction > 0 else 'less'} after than before",
+            "n_pixels": part.n_pixels,
+            "statistic": _median(change.statistic[part.pixels]),
+            "p_value": simes(change.p_value[part.pixels]),
+        }
+        rows.append((place(part.polygon), row))
+    return rows, dropped
+
+
+def _date(dates: npt.NDArray[np.datetime64], share: float) -> dt.date | None:
+    """The day below which a share of the known dates lies; None where none is known."""
+    known = np.sort(dates[~np.isnat(dates)].astype("datetime64[D]"))
+    if not known.size:
+        return None
+    day: dt.date = known[int(share * (known.size - 1))].item()
+    return day
+
+
+def _median(values: npt.NDArray[np.floating[Any]]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else None
+
+
+# ------------------------------------------------------------------------------------------------------- geometry
+
+
+def to_lonlat(geometry: BaseGeometry, move: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
+    """Move a polygon to longitude and latitude, cut in two where it crosses the 180th meridian."""
+    moved = move(geometry)
+    west, _, east, _ = moved.bounds
+    if east - west <= 180:
+        return moved
+    round_world = shapely.transform(moved, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
+    halves = [round_world & shapely.box(0, -90, 180, 90), round_world & shapely.box(180, -90, 360, 90)]
+    halves[1] = shapely.transform(halves[1], lambda xy: xy - [360, 0])
+    return shapely.MultiPolygon([p for half in halves for p in _polygons(half)])
+
+
+def _polygons(geometry: BaseGeometry) -> list[shapely.Polygon]:
+    return [p for p in shapely.get_parts(geometry) if isinstance(p, shapely.Polygon) and not p.is_empty]
+
+
+def geojson_geometry(geometry: BaseGeometry | None, decimals: int = DECIMALS) -> dict[str, Any] | None:
+    """A polygon or multipolygon as RFC 7946 wants it: outer rings counter-clockwise, holes clockwise, rounded."""
+    if geometry is None or geometry.is_empty:
+        return None
+    polygons = [
+        [_ring(ring, decimals) for ring in (p.exterior, *p.interiors)]
+        for p in (shapely.geometry.polygon.orient(q) for q in _polygons(geometry))
+    ]
+    if isinstance(geometry, shapely.Polygon):
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _ring(ring: shapely.LinearRing, decimals: int) -> list[list[float]]:
+    return [[round(x, decimals), round(y, decimals)] for x, y, *_ in ring.coords]
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def write_geojson(
+    path: Path,
+    fields: Sequence[Field],
+    rows: Sequence[tuple[BaseGeometry | None, Row]],
+    more: Mapping[str, Any],
+    decimals: int = DECIMALS,
+) -> None:
+    """Write features as RFC 7946 GeoJSON: longitude and latitude, null for missing, ISO 8601 dates, no ``crs`` member.
+
+    Parameters
+    ----------
+    fields : the properties, in this order; every row has exactly these.
+    more : foreign members of the collection, which readers may ignore.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "properties": {f.name: plain(row[f.name]) for f in fields},
+            "geometry": geojson_geometry(geometry, decimals),
+        }
+        for geometry, row in rows
+    ]
+    collection = {"type": "FeatureCollection", "name": path.stem, **plain(more), "features": features}
+    path.write_text(dumps(collection), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer or table of a GeoPackage: its fields, its rows with their geometry, and what it holds.
+
+    ``frame`` holds the rows instead where there are many and none has a geometry. ``mapped`` False = attribute table.
+    """
+
+    title: str
+    fields: Sequence[Field]
+    rows: Sequence[tuple[BaseGeometry | None, Row]] = ()
+    frame: pd.DataFrame | None = None
+    mapped: bool = False
+
+
+def write_geopackage(
+    path: Path, layers: Mapping[str, Layer], created: dt.datetime, metadata: Mapping[str, str]
+) -> None:
+    """Write layers (multipolygons in EPSG:4326) and attribute tables into one GeoPackage with real date fields.
+
+    Parameters
+    ----------
+    created : time written into the file in place of the clock, so that equal results make equal files.
+    metadata : written into the file's own metadata table.
+
+    Raises
+    ------
+    OutputError : the file cannot be written.
+    """
+    import pyogrio
+
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{utc(created):%Y-%m-%dT%H:%M:%S.000Z}"})
+    try:
+        for k, (name, layer) in enumerate(layers.items()):
+            first = {"dataset_metadata": dict(metadata), "dataset_options": {"VERSION": GPKG_VERSION}} if k == 0 else {}
+            _write_layer(path, name, layer, first)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FieldError) as error:
+        raise OutputError(f"{path.name} cannot be written: {error}") from error
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _write_layer(path: Path, name: str, layer: Layer, first: Mapping[str, Any]) -> None:
+    from pyogrio.raw import write
+
+    arrays, masks = zip(*(_column(field, layer) for field in layer.fields), strict=True)
+    options = {"DESCRIPTION": layer.title, "FID": "fid"}
+    wkb = None
+    if layer.mapped:
+        shapes = [None if g is None else shapely.to_wkb(shapely.MultiPolygon(_polygons(g))) for g, _ in layer.rows]
+        wkb = np.array(shapes, dtype=object)
+        options["GEOMETRY_NAME"] = "geom"
+    utc_code = np.full(len(arrays[0]), 100, dtype=np.int8)  # GDAL's number for "this time is UTC"
+    write(
+        path,
+        wkb,
+        list(arrays),
+        [f.name for f in layer.fields],
+        field_mask=list(masks),
+        layer=name,
+        driver="GPKG",
+        geometry_type="MultiPolygon" if layer.mapped else None,
+        crs="EPSG:4326" if layer.mapped else None,
+        gdal_tz_offsets={f.name: utc_code for f in layer.fields if f.kind == "datetime"},
+        layer_options=options,
+        **first,
+    )
+
+
+DTYPES: Mapping[str, str] = {
+    "text": "object",
+    "integer": "int64",
+    "number": "float64",
+    "date": "datetime64[D]",
+    "datetime": "datetime64[ms]",
+}
+FILLS: Mapping[str, Any] = {"integer": 0, "number": float("nan")}
+"""What stands where a value is missing; the mask beside the column says that it is."""
+
+
+def _column(field: Field, layer: Layer) -> tuple[npt.NDArray[Any], BoolArray | None]:
+    """The values of one field, and where they are missing (None = nowhere)."""
+    if layer.frame is not None:
+        values = layer.frame[field.name]
+        if field.kind == "datetime":
+            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        missing: BoolArray = values.isna().to_numpy(dtype=bool)
+        column = values.to_numpy(dtype=DTYPES[field.kind])
+    else:
+        texts = [plain(row[field.name]) for _, row in layer.rows]
+        missing = np.array([t is None for t in texts], dtype=bool)
+        if field.kind == "datetime":
+            texts = [t and t.removesuffix("Z") for t in texts]
+        column = np.array([FILLS.get(field.kind) if t is None else t for t in texts], dtype=DTYPES[field.kind])
+    return column, missing if missing.any() else None
