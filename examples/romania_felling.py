@@ -1,8 +1,8 @@
 """The main job on real Sentinel-2 imagery: a forest in Romania that is felled patch by patch, 2015-2021.
 
-Turns the 140 dates of the cube `sentinel2_cube_subset_romania` (100 x 100 pixels, real clouds; Copernicus Sentinel data,
-distributed with the Python package nrt 0.2.1) into a static STAC catalogue of cloud-optimised GeoTIFFs, draws sites and
-controls by a rule that looks at the first half of the series only, runs `compoundwatch.watch` on them, and compares the
+Turns the 140 dates of the cube `sentinel2_cube_subset_romania` (100 x 100 pixels, real clouds; Copernicus Sentinel
+data, distributed with the Python package nrt 0.2.1) into a static STAC catalogue of cloud-optimised GeoTIFFs, draws
+sites and controls by a rule that looks at the first half of the series only, runs `compoundwatch.watch` on them, and compares the
 result with an independent reading of the same imagery: the yearly medians of the vegetation index.
 
     python examples/romania_felling.py FOLDER_OF_THE_CUBE [OUT]
@@ -111,3 +111,62 @@ def draw_areas(cube: xr.Dataset, ndvi: np.ndarray) -> dict:
         polygon = {"type": "Polygon", "coordinates": [[[a, b] for a, b in zip(lon, lat, strict=True)]]}
         features.append({"type": "Feature", "properties": properties, "geometry": polygon})
     return {"type": "FeatureCollection", "features": features}
+
+
+def independent_reading(cube: xr.Dataset, ndvi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From yearly medians of NDVI alone: which pixels lost vegetation, in which year, and which stayed as they were.
+
+    Lost: the median of 2020 lies more than 0.2 below that of 2016; the year of the loss is the one whose median falls
+    most below the year before. Stable: no yearly median from 2016 to 2020 lies more than 0.1 from their mean.
+    """
+    years = cube.time.dt.year.values
+    with np.errstate(all="ignore"):
+        median = np.stack([np.nanmedian(ndvi[years == y], axis=0) for y in range(2016, 2021)])
+    lost = median[0] - median[-1] > DROP
+    year = 2017 + np.argmax(median[:-1] - median[1:], axis=0)
+    stable = np.abs(median - median.mean(axis=0)).max(axis=0) < DROP / 2
+    return lost, year, stable
+
+
+def at_pixels(result: cw.WatchResult, cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Direction and year of change of the whole image, looked up at the centres of the cube's pixels."""
+    change = next(c for c in result.changes if c.site_id == "whole" and c.feature == "ndvi")
+    x, y = np.meshgrid(cube.x.values, cube.y.values)
+    east, north = transform(CRS, f"EPSG:{change.grid.epsg}", x.ravel(), y.ravel())
+    col = ((np.array(east) - change.grid.left) / change.grid.pixel_m).astype(int).reshape(x.shape)
+    row = ((change.grid.top - np.array(north)) / change.grid.pixel_m).astype(int).reshape(x.shape)
+    year = change.change_map["date"].values.astype("datetime64[Y]").astype(float) + 1970
+    return change.change_map["direction"].values[row, col], year[row, col]
+
+
+def main() -> None:
+    """Run the example and print its comparison with the independent reading."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cube", type=Path, help="folder with sentinel2_cube_subset_romania_10m.nc and _20m.nc")
+    parser.add_argument("out", type=Path, nargs="?", help="folder for the results (default: a temporary one)")
+    arguments = parser.parse_args()
+    out = arguments.out or Path(tempfile.mkdtemp(prefix="romania-"))
+    cube = read_cube(arguments.cube)
+    ndvi = vegetation(cube)
+    catalog = write_catalog(cube, out / "imagery")
+    areas = draw_areas(cube, ndvi)
+    whole = [f for f in areas["features"] if f["properties"]["site_id"] == "whole"]
+    squares = [f for f in areas["features"] if f not in whole]
+    for name, features in (("squares", squares), ("whole", whole)):
+        (out / f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    settings = cw.Settings(detect={"reference_end": REFERENCE_END}, load={"margin_m": 0})
+    span = {"start": dt.date(2015, 8, 1), "end": dt.date(2021, 1, 1), "catalog": catalog.parent, "settings": settings}
+    result = cw.watch(out / "squares.geojson", out=out / "squares", **span)
+    lost, year, stable = independent_reading(cube, ndvi)
+    print(f"{len(result.scenes)} scenes, reference period to {REFERENCE_END}; results in {out}\n")
+    for state in result.states:
+        print(f"{state.site_id}: {state.state} (score {state.score or 0:.0f}) {state.reason}")
+    direction, found_year = at_pixels(cw.watch(out / "whole.geojson", out=out / "whole", **span), cube)
+    found = lost & (direction < 0)
+    print(f"\npixels that lost vegetation: {lost.sum()}, found {found.sum() / lost.sum():.1%}")
+    print(f"stable pixels: {stable.sum()}, flagged {(direction[stable] != 0).mean():.2%}")
+    print(f"year right: {(found_year[found] == year[found]).mean():.1%} of those found")
+
+
+if __name__ == "__main__":
+    main()

@@ -184,8 +184,8 @@ def watch(
     measured = _measure_all(region, plan)
     if not any(m.scenes for m in measured.values()):
         raise NoScene(
-            f"catalogue {plan.catalog.name} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over any "
-            f"site between {plan.start} and {plan.end}; check the dates and the place, or name another catalogue"
+            f"catalogue {plan.catalog.name} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over "
+            f"any site between {plan.start} and {plan.end}; check the dates and the place, or name another catalogue"
         )
     result = _judge(region, measured, plan, now, seed, inputs)
     if out is not None:

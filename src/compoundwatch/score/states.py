@@ -130,10 +130,15 @@ def _class_likelihood(expected: Sequence[Expected], evidence: Mapping[str, Evide
         total = np.zeros(n)
         for e in expected:
             shape = way if e.shape == key else SHAPES[e.shape][0]
-            factor = np.minimum(TEMPER * log_bayes_factor(evidence[e.feature].fits[shape], e.mean, e.spread), CAP)
+            factor = _capped(TEMPER * log_bayes_factor(evidence[e.feature].fits[shape], e.mean, e.spread))
             total += np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor)
         ways.append(total)
     return np.asarray(logsumexp(ways, axis=0) - np.log(len(ways)))
+
+
+def _capped(factor: Float64) -> Float64:
+    """Lower the whole curve until its peak is CAP: one measurement cannot decide alone, but keeps its say on the date."""
+    return factor - max(0.0, float(factor.max()) - CAP)
 
 
 def date_interval(found: Posterior, state: State, usable: Sequence[int], level: float = 0.9) -> tuple[int, int, int]:
