@@ -1,36 +1,24 @@
-"""The order of the steps, the clock and the random seed: the only module that knows all stages.
-
-Every function here is one thing a user can ask for; `compoundwatch.cli` gives each a command.
-"""
+"""The main job: from areas and a catalogue to the state of every site."""
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
-import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import ValidationError
 
 from compoundwatch import aoi, catalogs, detectors, outputs, score, sensors, stack
-from compoundwatch import events as event_files
 from compoundwatch.catalogs import Catalog
 from compoundwatch.errors import NoScene, SettingsError, StackError
-from compoundwatch.grid import Grid, geodesic_area_m2, pixel_mask, project
+from compoundwatch.grid import Grid, pixel_mask, project
 from compoundwatch.model import (
     AreaOfInterest,
-    BoolArray,
-    PairChange,
     Picture,
-    Provenance,
     Scene,
     Sensor,
     SeriesDetector,
@@ -42,6 +30,8 @@ from compoundwatch.model import (
     check_change_map,
     check_stack,
 )
+from compoundwatch.pipeline.inputs import day_number, hashes, provenance, read_area, read_settings
+from compoundwatch.pipeline.progress import Progress, silent
 
 DEFAULT_CATALOG = "earth-search"
 DEFAULT_SENSORS = ("sentinel2",)
@@ -50,57 +40,6 @@ PICTURE_SIDE_M = 2_000.0
 """Pictures show at most so many metres around the centre of a site."""
 CONTROLS_PROPOSED = 8
 LAND_COVER_SCENES = 3
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-DEMO_SEED = 20260115
-
-
-def _silent(task: str, done: int, total: int) -> None:
-    return None
-
-
-# ------------------------------------------------------------------------------------------------- reading inputs
-
-
-def read_settings(path: Path | None) -> Settings:
-    """Settings from a TOML file; the defaults without one.
-
-    Raises
-    ------
-    SettingsError : the file cannot be read, is no TOML, or has an unknown key or a value out of range.
-    """
-    import tomllib
-
-    if path is None:
-        return Settings()
-    try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings {path}: cannot be read ({type(error).__name__})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"settings {path}: expected TOML, found {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise SettingsError(f"settings {path}: key '{where}': {first['msg']}, found {first['input']!r:.80}") from error
-
-
-def read_area(path: Path, events: Path | None = None) -> AreaOfInterest:
-    """Areas from a GeoJSON file, with the events of a CSV file.
-
-    Raises
-    ------
-    AreaError : one of the files is wrong; the message says where.
-    """
-    area = aoi.read_areas(path)
-    if events is None:
-        return area
-    return replace(area, events=event_files.read_events(events, area))
-
-
-# ------------------------------------------------------------------------------------------------------- the main job
 
 
 @dataclass(frozen=True)
@@ -118,7 +57,7 @@ class _Plan:
 
     @property
     def reference_day(self) -> int:
-        return _day(self.reference_end)
+        return day_number(self.reference_end)
 
 
 @dataclass(frozen=True)
@@ -145,7 +84,7 @@ def watch(
     settings: Settings | Path | str | None = None,
     now: dt.datetime | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> WatchResult:
     """Find what changed at the sites of an area, when, which way, and how surely.
 
@@ -157,7 +96,7 @@ def watch(
     sensor_names : which sensors to use.
     sites : ids of the sites to watch; empty = all.
     start, end : first and last day of imagery; default: the last three years up to ``now``.
-    events : path of a CSV file of dated events.
+    events : path of a CSV file of dated events, read along with the file of areas.
     settings : settings, or the path of their TOML file.
     now : the time of the run (UTC); default: the clock.
     seed : seed of the simulated series behind the p-values.
@@ -172,10 +111,8 @@ def watch(
     """
     now = now or dt.datetime.now(dt.UTC)
     chosen = settings if isinstance(settings, Settings) else read_settings(Path(settings) if settings else None)
-    inputs = _hashes(area=area, events=events, settings=settings)
-    region = area if isinstance(area, AreaOfInterest) else read_area(Path(area))
-    if events is not None:
-        region = replace(region, events=event_files.read_events(Path(events), region))
+    inputs = hashes(area=area, events=events, settings=settings)
+    region = area if isinstance(area, AreaOfInterest) else read_area(Path(area), Path(events) if events else None)
     region = _only(region, sites)
     if out is not None:
         outputs.check_folder(Path(out))
@@ -342,7 +279,7 @@ def _pictures(
         if good.empty:
             found.append(None)
             continue
-        wanted = _day(good.index[-1].date())
+        wanted = day_number(good.index[-1].date())
         day = next(d for d in days if d.day == wanted)
         try:
             found.append(stack.picture(day, sensor, frame))
@@ -400,9 +337,6 @@ def _judge(
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ controls
-
-
 def _with_controls(area: AreaOfInterest, plan: _Plan) -> AreaOfInterest:
     """Propose controls for sites that have none: same outline, same distance to town, most alike land cover."""
     sites = list(area.sites)
@@ -443,284 +377,3 @@ def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]
             known = values[np.isfinite(values)]
             measures += [float(np.median(known)), float(np.std(known))] if known.size else [np.nan, np.nan]
     return np.array(measures)
-
-
-# ------------------------------------------------------------------------------------------------------------- compare
-
-
-@dataclass(frozen=True)
-class CompareResult:
-    """What two images differ in: the change, which detector found it and why that one, and shares per site.
-
-    ``shares`` maps a site id to its changed, increased, decreased and tested share of pixels (0-1; None = no pixel).
-    """
-
-    change: PairChange
-    detector: str
-    why: str
-    alpha: float
-    shares: Mapping[str, Mapping[str, float | None]]
-    paths: tuple[Path, ...]
-
-
-def compare(
-    before: Path | str,
-    after: Path | str,
-    *,
-    out: Path | str | None = None,
-    area: Path | str | None = None,
-    detector: str = "auto",
-    alpha: float = 0.01,
-    now: dt.datetime | None = None,
-    progress: Progress = _silent,
-) -> CompareResult:
-    """Find what changed between two co-registered images.
-
-    Parameters
-    ----------
-    before, after : GeoTIFF, JPEG 2000 or PNG images of equal size and bands, with or without a place on the map.
-    out : folder that gets the result files; None = write nothing.
-    area : GeoJSON of areas; the changed share of each is reported.
-    detector : name of a pair detector, or "auto".
-    alpha : false-alarm rate per pixel, 0-0.5.
-
-    Raises
-    ------
-    StackError, GridMismatch : an image cannot be read or the two do not fit.
-    AreaError, SettingsError, OutputError : another input or the folder is wrong.
-    """
-    now = now or dt.datetime.now(dt.UTC)
-    if not 0 < alpha < 0.5:
-        raise SettingsError(f"alpha must lie between 0 and 0.5, found {alpha}")
-    if out is not None:
-        outputs.check_folder(Path(out))
-    region = read_area(Path(area)) if area else None
-    progress("reading the images", 0, 3)
-    first, second = stack.read_image(Path(before)), stack.read_image(Path(after))
-    stack.check_pair(first, second)
-    why = "asked for"
-    if detector == "auto":
-        detector, why = detectors.choose_pair(first.values, second.values)
-    chosen = detectors.pair_detector(detector)
-    progress(f"comparing by {chosen.name}", 1, 3)
-    change = chosen.compare(first.values, second.values, alpha)
-    rows: list[tuple[Site, dict[str, float | None]]] = []
-    for site in region.sites if region else ():
-        rows.append((site, _shares(change, stack.polygon_mask(site.geometry, first))))
-    paths: list[Path] = []
-    if out is not None:
-        progress("writing results", 2, 3)
-        paths = outputs.write_compare(
-            Path(out),
-            before=Path(before),
-            after=Path(after),
-            change=change,
-            transform=first.transform,
-            crs=first.crs,
-            detector=chosen.name,
-            alpha=alpha,
-            sites=rows,
-            provenance=provenance(
-                Settings(), now, {**_hashes(before=before, after=after, area=area), "detector": f"{chosen.name}: {why}"}
-            ),
-        )
-    progress("done", 3, 3)
-    return CompareResult(change, chosen.name, why, alpha, {s.site_id: r for s, r in rows}, tuple(paths))
-
-
-def _shares(change: PairChange, mask: BoolArray) -> dict[str, float | None]:
-    tested = mask & np.isfinite(change.p_value)
-    n, known = int(mask.sum()), int(tested.sum())
-    part = change.direction[tested]
-    return {
-        "changed_share": float((part != 0).mean()) if known else None,
-        "increased_share": float((part > 0).mean()) if known else None,
-        "decreased_share": float((part < 0).mean()) if known else None,
-        "tested_share": known / n if n else None,
-    }
-
-
-# ------------------------------------------------------------------------------------------------------ simulate, demo
-
-
-def simulate(out: Path | str, seed: int = 0, progress: Progress = _silent) -> Any:
-    """Write a made-up place with known truth: a STAC catalogue, its areas, events and truth.
-
-    Raises
-    ------
-    OutputError : the folder is not empty or cannot be written.
-    """
-    from compoundwatch import simulate as simulator
-
-    return simulator.simulate(Path(out), np.random.default_rng(seed), progress=progress)
-
-
-def demo(out: Path | str, progress: Progress = _silent) -> WatchResult:
-    """Simulate a place and watch it, without a network: what the tool does, from end to end.
-
-    Raises
-    ------
-    OutputError : the folder is not empty or cannot be written.
-    """
-    from compoundwatch import simulate as simulator
-
-    folder = Path(out)
-    made = simulator.simulate(folder / "imagery", np.random.default_rng(DEMO_SEED), **simulator.DEMO, progress=progress)
-    return watch(
-        made.areas,
-        out=folder / "result",
-        catalog=made.catalog,
-        start=made.start,
-        end=made.end,
-        events=made.events,
-        now=dt.datetime.combine(made.end, dt.time(12), dt.UTC),
-        seed=DEMO_SEED,
-        progress=progress,
-    )
-
-
-# -------------------------------------------------------------------------------------------------------- descriptions
-
-
-def demo_truth(out: Path | str) -> dict[str, str]:
-    """What was put into each site of a demo: site id -> phrase."""
-    truth = json.loads((Path(out) / "imagery" / "truth.json").read_text(encoding="utf-8"))
-    return {
-        row["site_id"]: row["scenario"] + (f" on {row['change_date']}" if row.get("change_date") else "")
-        for row in truth["sites"]
-    }
-
-
-def describe(area: AreaOfInterest) -> dict[str, Any]:
-    """What an area holds, for `check`."""
-    return {
-        "area_id": area.area_id,
-        "n_sites": len(area.targets),
-        "n_controls": len(area.sites) - len(area.targets),
-        "n_events": len(area.events),
-        "sites": [
-            {
-                "site_id": s.site_id,
-                "name": s.name,
-                "area_ha": geodesic_area_m2(s.geometry) / 1e4,
-                "n_controls": len(s.controls),
-                "precision_m": s.precision_m,
-            }
-            for s in area.targets
-        ],
-    }
-
-
-def describe_compare(result: CompareResult) -> dict[str, Any]:
-    """A comparison in numbers: shares of the pixels that could be tested, None where none could."""
-    everywhere = np.ones(result.change.direction.shape, dtype=bool)
-    return {
-        "detector": result.detector,
-        "why": result.why,
-        "alpha": result.alpha,
-        **_shares(result.change, everywhere),
-        "sites": {k: dict(v) for k, v in result.shares.items()},
-    }
-
-
-def summary(result: WatchResult) -> dict[str, Any]:
-    """The states and what was left out, as plain values (dates as ISO text, missing as None)."""
-    states = []
-    for s in result.states:
-        row = {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in vars(s).items()}
-        row |= {"probability": {str(k): v for k, v in s.probability.items()}, "sensors": list(s.sensors)}
-        states.append(row)
-    return {
-        "area_id": result.area.area_id,
-        "as_of": result.as_of.isoformat(),
-        "reference_end": result.reference_end.isoformat(),
-        "complete": result.complete,
-        "n_scenes": len(result.scenes),
-        "states": states,
-        "skipped": [vars(k) for k in result.skipped if not k.routine],
-        "run_id": result.provenance.run_id,
-    }
-
-
-def result_files(folder: Path) -> list[tuple[Path, str]]:
-    """The files of a result that people open first, and what for."""
-    known = {
-        "report.html": "the report, in any browser",
-        "watch.gpkg": "all layers, in QGIS",
-        "sites.geojson": "the sites and their states",
-        "changes.geojson": "the changed patches",
-        "direction.tif": "which pixels changed, and which way",
-        "manifest.json": "what the result rests on",
-    }
-    return [(folder / name, what) for name, what in known.items() if (folder / name).is_file()]
-
-
-def list_sensors() -> list[dict[str, Any]]:
-    """The sensors that can be asked for."""
-    return [
-        {
-            "name": s.name,
-            "title": s.title,
-            "kind": s.kind,
-            "pixel_m": s.pixel_m,
-            "revisit_days": s.revisit_days,
-            "sees": s.sees,
-            "blind_to": s.blind_to,
-            "features": [f.name for f in s.features],
-        }
-        for s in sensors.available().values()
-    ]
-
-
-def list_detectors() -> list[dict[str, Any]]:
-    """The detectors that can be asked for."""
-    return [
-        {"name": d.name, "kind": d.kind, "title": d.title, "source": d.source} for d in detectors.available().values()
-    ]
-
-
-# ---------------------------------------------------------------------------------------------------------- provenance
-
-SOFTWARE = (
-    "compoundwatch",
-    "numpy",
-    "scipy",
-    "numba",
-    "rasterio",
-    "shapely",
-    "pyproj",
-    "pystac-client",
-    "scikit-image",
-)
-
-
-def provenance(settings: Settings, now: dt.datetime, inputs: Mapping[str, str]) -> Provenance:
-    """Which software, settings and inputs a result rests on."""
-    values = settings.model_dump(mode="json")
-    key = _digest(json.dumps(values, sort_keys=True).encode())[:16]
-    run = _digest(json.dumps([key, dict(inputs)], sort_keys=True).encode())[:8]
-    software = {"python": platform.python_version()}
-    for name in SOFTWARE:
-        try:
-            software[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs))
-
-
-def _hashes(**files: Any) -> dict[str, str]:
-    """SHA-256 of every input that is a file."""
-    found = {}
-    for name, file in files.items():
-        if isinstance(file, str | Path) and Path(file).is_file():
-            with Path(file).open("rb") as handle:
-                found[name] = f"{Path(file).name} sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
-    return found
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _day(date: dt.date) -> int:
-    return (date - dt.date(1970, 1, 1)).days

@@ -1,0 +1,47 @@
+"""The order of the steps, the clock and the random seed: the only folder that knows all stages.
+
+Every name here is one thing a user can ask for, and `compoundwatch.cli` gives each a command. A name is loaded when it
+is first used, so that checking a file of sites does not wait for the libraries that read imagery.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compoundwatch.pipeline.comparing import CompareResult, compare, describe_compare
+    from compoundwatch.pipeline.demonstrating import demo, demo_truth, simulate
+    from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
+    from compoundwatch.pipeline.inputs import read_area, read_settings
+    from compoundwatch.pipeline.watching import watch
+
+__all__ = [
+    "CompareResult",
+    "compare",
+    "demo",
+    "demo_truth",
+    "describe",
+    "describe_compare",
+    "list_detectors",
+    "list_sensors",
+    "read_area",
+    "read_settings",
+    "result_files",
+    "simulate",
+    "summary",
+    "watch",
+]
+
+_HOMES = {
+    "comparing": ("CompareResult", "compare", "describe_compare"),
+    "demonstrating": ("demo", "demo_truth", "simulate"),
+    "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
+    "inputs": ("read_area", "read_settings"),
+    "watching": ("watch",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"compoundwatch.pipeline.{home}"), name)
+    raise AttributeError(f"module 'compoundwatch.pipeline' has no attribute '{name}'")

@@ -1,0 +1,100 @@
+"""What a run starts from: areas, events and settings of the user, and a record of them for the result."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from compoundwatch import aoi, events
+from compoundwatch.errors import SettingsError
+from compoundwatch.model import AreaOfInterest, Provenance, Settings
+
+
+def read_settings(path: Path | None) -> Settings:
+    """Settings from a TOML file; the defaults without one.
+
+    Raises
+    ------
+    SettingsError : the file cannot be read, is no TOML, or has an unknown key or a value out of range.
+    """
+    if path is None:
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {path}: cannot be read ({type(error).__name__})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings {path}: expected TOML, found {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise SettingsError(f"settings {path}: key '{where}': {first['msg']}, found {first['input']!r:.80}") from error
+
+
+def read_area(path: Path, events_path: Path | None = None) -> AreaOfInterest:
+    """Areas from a GeoJSON file, with the events of a CSV file.
+
+    Raises
+    ------
+    AreaError : one of the files is wrong; the message says where.
+    """
+    area = aoi.read_areas(path)
+    if events_path is None:
+        return area
+    return replace(area, events=events.read_events(events_path, area))
+
+
+SOFTWARE = (
+    "compoundwatch",
+    "numpy",
+    "scipy",
+    "numba",
+    "rasterio",
+    "shapely",
+    "pyproj",
+    "pystac-client",
+    "scikit-image",
+)
+
+
+def provenance(settings: Settings, now: dt.datetime, inputs: Mapping[str, str]) -> Provenance:
+    """Which software, settings and inputs a result rests on."""
+    values = settings.model_dump(mode="json")
+    key = _digest(json.dumps(values, sort_keys=True).encode())[:16]
+    run = _digest(json.dumps([key, dict(inputs)], sort_keys=True).encode())[:8]
+    software = {"python": platform.python_version()}
+    for name in SOFTWARE:
+        try:
+            software[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs))
+
+
+def hashes(**files: Any) -> dict[str, str]:
+    """SHA-256 of every input that is a file."""
+    found = {}
+    for name, file in files.items():
+        if isinstance(file, str | Path) and Path(file).is_file():
+            with Path(file).open("rb") as handle:
+                found[name] = f"{Path(file).name} sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+    return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def day_number(date: dt.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - dt.date(1970, 1, 1)).days
