@@ -253,9 +253,9 @@ def scenes() -> tuple[Scene, ...]:
     return first, second
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def result() -> WatchResult:
-    """Three sites (changed, quiet, unseen) and three controls."""
+    """Three sites (changed, quiet, unseen) and three controls; tests change copies of it, never the thing itself."""
     outline = rectangle(6, 5, 30, 22)
     hole = rectangle(26, 18, 28, 20)
     sites = (

@@ -27,8 +27,8 @@ def write_watch(
     Parameters
     ----------
     result : what was found.
-    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, report.html and manifest.json; those of an
-        earlier result are replaced. Other files in it are left alone.
+    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, report.html and manifest.json, with QGIS
+        styles (.qml) beside them; those of an earlier result are replaced. Other files in it are left alone.
     rasters, report : False = leave these files out.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
 
@@ -40,7 +40,7 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import manifest, raster, rows, vector
+    from compoundwatch.outputs import manifest, qgis, raster, rows, vector
     from compoundwatch.outputs import report as html
 
     targets = {site.site_id: site for site in result.area.targets}
@@ -57,6 +57,10 @@ def write_watch(
             aside / "watch.gpkg", layers, result.provenance.created, {k: str(v) for k, v in stamp.items()}
         )
         details = raster.write_changes(aside, changes, stamp) if rasters else {}
+        qgis.write_site_style(aside / "sites.qml")
+        qgis.write_change_style(aside / "changes.qml", "of the feature after than before")
+        for path in aside.glob("rasters/*_direction.tif"):
+            qgis.write_direction_style(path.with_suffix(".qml"))
         if report:
             html.write_report(aside / "report.html", result, patches)
         counts = manifest.watch_counts(result, len(patches), sum(part.dropped for part in found))
@@ -92,7 +96,7 @@ def write_compare(
     Parameters
     ----------
     folder : gets direction.tif, statistic.tif, p_value.tif, changes.geojson, sites.geojson (with ``sites``) and
-        manifest.json.
+        manifest.json, with QGIS styles (.qml) beside them.
     before, after : the images, named in the files.
     change : the answer, arrays (rows, cols).
     transform, crs : the place of the pixels; None = no place on the map. Polygons then have pixel coordinates: x is the
@@ -108,7 +112,7 @@ def write_compare(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import fields, manifest, raster, rows, vector
+    from compoundwatch.outputs import fields, manifest, qgis, raster, rows, vector
 
     stamp = manifest.stamp(provenance)
     names = {"before": before.name, "after": after.name, "detector": detector, "alpha": alpha}
@@ -120,8 +124,10 @@ def write_compare(
     with staged(folder) as aside:
         for name, band in raster.pair_rasters(change, detector).items():
             raster.write_cog(aside / f"{name}.tif", band, transform, crs, {**stamp, **names})
+        qgis.write_direction_style(aside / "direction.qml")
+        qgis.write_change_style(aside / "changes.qml", "after than before")
         more = {"provenance": {**stamp, **names}}
-        unplaced = {} if placed else {"coordinates": "pixel", "coordinates_note": PIXEL_NOTE}
+        unplaced = {} if placed else {"coordinate_system": "pixel", "coordinate_system_note": PIXEL_NOTE}
         vector.write_geojson(aside / "changes.geojson", fields.PAIR_CHANGES, patches, {**unplaced, **more})
         if sites:
             vector.write_geojson(aside / "sites.geojson", fields.SHARES, rows.share_rows(sites), more)

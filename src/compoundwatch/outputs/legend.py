@@ -1,7 +1,8 @@
 """Colours and fixed words of states and directions, defined once for map styles and report alike.
 
-The colours are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which readers with any common form of
-colour blindness can tell apart. They fill areas and swatches; text is never drawn in them.
+The colours are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/) and a light grey, which readers with any
+common form of colour blindness can tell apart. (Their purple is left out: beside grey it is lost on some readers.) They
+fill areas and swatches; text is never drawn in them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Mapping
 
 from compoundwatch.model import SiteState, State
 
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
+ORANGE, GREEN, YELLOW = "#E69F00", "#009E73", "#F0E442"
+BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#CCCCCC"
 
 STATE_COLOURS: Mapping[State, str] = {
     State.UNCHANGED: GREEN,
     State.EMPTIED: VERMILLION,
     State.BUILDING: BLUE,
-    State.DEMOLISHED: PURPLE,
+    State.DEMOLISHED: BLACK,
     State.REOCCUPIED: ORANGE,
     State.LIGHTS_ONLY: YELLOW,
     State.NOT_OBSERVABLE: GREY,

@@ -151,8 +151,8 @@ def write_cog(path: Path, raster: Raster, transform: Affine | None, crs: str | N
     """
     import warnings
 
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.io import MemoryFile
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, cols = raster.values.shape
@@ -172,13 +172,15 @@ def write_cog(path: Path, raster: Raster, transform: Affine | None, crs: str | N
     if transform is not None:
         profile["transform"] = transform
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), MemoryFile() as memory:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, "w", **profile) as file:
+            with memory.open(**profile) as file:
                 file.write(raster.values, 1)
                 file.set_band_description(1, raster.title)
                 file.update_tags(**{key.upper(): str(value) for key, value in tags.items()})
                 if raster.unit:
                     file.units = (raster.unit,)
+            # Written by Python, which tells of a full disk where GDAL may only log it.
+            path.write_bytes(memory.read())
     except (RasterioError, OSError) as error:
         raise OutputError(f"{path.name} cannot be written: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def patches(change: SiteChange, outline: BaseGeometry, min_patch_m2: float = 0.0
                 area_m2=part.n_pixels * pixel_m2,
                 n_pixels=part.n_pixels,
                 effect=_median(values["effect"]),
-                p_value=simes(values["p_value"]),
+                p_value=_six_digits(simes(values["p_value"])),
                 detector=change.detector,
                 alpha=change.alpha,
             )
@@ -177,7 +178,7 @@ def pair_patches(
             "direction_text": f"{'more' if part.direction > 0 else 'less'} after than before",
             "n_pixels": part.n_pixels,
             "statistic": _median(change.statistic[part.pixels]),
-            "p_value": simes(change.p_value[part.pixels]),
+            "p_value": _six_digits(simes(change.p_value[part.pixels])),
         }
         rows.append((place(part.polygon), row))
     return rows, dropped
@@ -194,7 +195,12 @@ def _date(dates: npt.NDArray[np.datetime64], share: float) -> dt.date | None:
 
 def _median(values: npt.NDArray[np.floating[Any]]) -> float | None:
     known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else None
+    return _six_digits(float(np.median(known))) if known.size else None
+
+
+def _six_digits(value: float) -> float:
+    """What a 32-bit number knows, without the digits that come from holding it in 64 bits."""
+    return float(f"{value:.6g}")
 
 
 # ------------------------------------------------------------------------------------------------------- geometry
@@ -258,8 +264,9 @@ def write_geojson(
         }
         for geometry, row in rows
     ]
-    collection = {"type": "FeatureCollection", "name": path.stem, **plain(more), "features": features}
-    path.write_text(dumps(collection), encoding="utf-8")
+    head = dumps({"type": "FeatureCollection", "name": path.stem, **plain(more)}).removesuffix("\n}\n")
+    lines = ",\n".join(json.dumps(f, ensure_ascii=False, allow_nan=False) for f in features)
+    path.write_text(f'{head},\n "features": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 @dataclass(frozen=True)
