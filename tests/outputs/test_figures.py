@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,11 @@ from PIL import Image
 
 from compoundwatch.grid import Grid
 from compoundwatch.outputs.figures import (
+    Marks,
     Panel,
     Span,
     chart_svg,
+    event_levels,
     median_of_controls,
     outline_path,
     picture_png,
@@ -76,13 +79,12 @@ def test_the_line_of_the_controls_is_their_median() -> None:
     assert found[["look", "value"]].to_numpy().tolist() == [["a", 2.0], ["b", 9.0]]
 
 
-def chart(**more: object) -> str:
+def chart(**more: Any) -> str:
     rows = series()
     rows = rows[rows["feature"] == "ndvi"]
     own, beside = rows[rows["site_id"] == "kk-1"], rows[rows["site_id"].str.startswith("control")]
-    values: dict[str, object] = {"change": None, "likeliest": None, "events": []}
     panels = [Panel("NDVI <b> $x$", own, median_of_controls(beside))]
-    return chart_svg(panels, dt.date(2024, 1, 1), **{**values, **more})  # type: ignore[arg-type]
+    return chart_svg(panels, Marks(dt.date(2024, 1, 1), **more))
 
 
 def texts(svg: str) -> list[str]:
@@ -91,14 +93,23 @@ def texts(svg: str) -> list[str]:
 
 def test_a_chart_says_what_it_marks() -> None:
     day = dt.date(2024, 3, 10)
-    events = [Span(dt.date(2024, 3, 1), dt.date(2024, 4, 1)), Span(day, day), Span(dt.date(2031, 1, 1), day)]
-    said = texts(chart(change=Span(dt.date(2024, 3, 1), day), likeliest=day, events=events[:2]))
+    later = dt.date(2031, 1, 1)
+    events = [Span(dt.date(2024, 3, 1), dt.date(2024, 4, 1)), Span(day, day), Span(later, later)]
+    said = texts(chart(change=Span(dt.date(2024, 3, 1), day), likeliest=day, events=events))
     for words in ("this site", "median of its controls", "reference period ends", "change, 90 % interval", "1", "2"):
         assert words in said
     assert "NDVI <b> $x$" in said
+    assert "3" not in said
+    assert not any("2031" in words for words in said)
     quiet = texts(chart())
     assert "change, 90 % interval" not in quiet
     assert "event, numbered below" not in quiet
+
+
+def test_numbers_of_events_do_not_overlap() -> None:
+    dates = Span(dt.date(2024, 1, 1), dt.date(2024, 12, 31))
+    days = [dt.date(2023, 12, 31), dt.date(2024, 3, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 3), dt.date(2024, 8, 1)]
+    assert event_levels([Span(d, d) for d in days], dates) == [None, 0, 1, 2, 0]
 
 
 def test_every_measurement_is_drawn_once() -> None:

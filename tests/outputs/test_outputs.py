@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import CRS
 
 from compoundwatch import outputs
 from compoundwatch.errors import OutputError
@@ -196,6 +197,6 @@ def test_compare_in_degrees_and_in_feet(result: WatchResult, pair: tuple[PairCha
     ring = json.loads((out / "deg" / "changes.geojson").read_text())["features"][0]["geometry"]["coordinates"][0]
     assert sorted(ring[:-1]) == [[104.005, 10.996], [104.005, 10.998], [104.007, 10.996], [104.007, 10.998]]
     # New York Long Island, in US survey feet: 4 pixels of 100 ft are 3716 m²
-    write_compare(out / "ft", transform=Affine(100, 0, 1e6, 0, -100, 2e5), crs="EPSG:2263", **shared)
+    write_compare(out / "ft", transform=Affine(100, 0, 1e6, 0, -100, 2e5), crs=CRS(2263).to_wkt(), **shared)
     patch = json.loads((out / "ft" / "changes.geojson").read_text())["features"][0]["properties"]
     assert patch["area_m2"] == pytest.approx(4 * (100 * 1200 / 3937) ** 2, rel=1e-3)

@@ -231,7 +231,8 @@ def test_holes_and_parts_survive(written: Path, result: WatchResult) -> None:
 
 def test_a_polygon_over_the_180th_meridian_is_cut(tmp_path: Path) -> None:
     metres = shapely.box(720_000, 5_000_000, 760_000, 5_020_000)  # the eastern edge of UTM zone 60
-    cut = to_lonlat(metres, lambda g: project(g, 32660, 4326))
+    cut, near = to_lonlat([metres, metres.buffer(-1).centroid.buffer(10)], lambda g: project(g, 32660, 4326))
+    assert near.geom_type == "Polygon"
     halves = [p.bounds for p in cut.geoms]
     assert len(halves) == 2
     assert all(east - west < 1 for west, _, east, _ in halves)

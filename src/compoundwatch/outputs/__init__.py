@@ -142,7 +142,11 @@ PIXEL_NOTE = "the images have no place on the map: x is the column and y is minu
 
 def _pair_place(
     transform: Affine | None, crs: str | None
-) -> tuple[Affine, Callable[[BaseGeometry], BaseGeometry], Callable[[BaseGeometry], float | None]]:
+) -> tuple[
+    Affine,
+    Callable[[Sequence[BaseGeometry]], Sequence[BaseGeometry]],
+    Callable[[BaseGeometry], float | None],
+]:
     """Where the pixels of a pair lie: their map coordinates, how these become those of the file, and how areas."""
     import numpy as np
     import pyproj
@@ -153,13 +157,13 @@ def _pair_place(
     from compoundwatch.outputs.vector import to_lonlat
 
     if transform is None or crs is None:
-        return Affine.scale(1, -1), lambda shape: shape, lambda shape: None
+        return Affine.scale(1, -1), lambda shapes: shapes, lambda shape: None
     move = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform
 
-    def moved(shape: BaseGeometry) -> BaseGeometry:
-        return shapely.transform(shape, lambda xy: np.column_stack(move(xy[:, 0], xy[:, 1])))
+    def moved(shapes: Any) -> Any:
+        return shapely.transform(shapes, lambda xy: np.column_stack(move(xy[:, 0], xy[:, 1])))
 
-    return transform, lambda shape: to_lonlat(shape, moved), geodesic_area_m2
+    return transform, lambda shapes: to_lonlat(shapes, moved), geodesic_area_m2
 
 
 def _pair_counts(

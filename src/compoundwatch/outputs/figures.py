@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, FAINT = "#1b2733", "#5b6b7a", "#c9d2da"
-WIDTH, LEFT, RIGHT = 5.4, 0.56, 0.08
-TOP, BOTTOM, PANEL, GAP = 0.66, 0.3, 0.95, 0.3
+WIDTH, LEFT, RIGHT = 5.4, 0.56, 0.18
+TOP, BOTTOM, PANEL, GAP, STRIP = 0.66, 0.3, 0.95, 0.3, 0.145
 """Inches of a chart: fixed, so that the charts of all sites line up (and a layout engine would take longer)."""
 LEVELS = 4
 """Rows in which the numbers of events that lie close together are drawn."""
@@ -39,6 +39,17 @@ class Span:
 
     earliest: dt.date
     latest: dt.date
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is marked on a chart: the first day that may hold a change; interval and likeliest day of the change (None =
+    none is called); the events, numbered from 1 in this order."""
+
+    reference_end: dt.date
+    change: Span | None = None
+    likeliest: dt.date | None = None
+    events: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)
@@ -86,20 +97,10 @@ def median_of_controls(rows: pd.DataFrame) -> pd.DataFrame:
     return known.groupby([day, "look"], observed=True)["value"].median().reset_index()
 
 
-def chart_svg(
-    panels: Sequence[Panel],
-    reference_end: dt.date,
-    change: Span | None,
-    likeliest: dt.date | None,
-    events: Sequence[Span],
-) -> str:
-    """Series of a site against its controls, one panel per feature, as SVG text.
+def chart_svg(panels: Sequence[Panel], marks: Marks) -> str:
+    """Series of a site against its controls, one panel per feature, as SVG text; marks beyond the dates are left out.
 
-    Parameters
-    ----------
-    reference_end : first day that may hold a change.
-    change, likeliest : interval and likeliest day of the change; None = none is called.
-    events : numbered from 1 in this order.
+    At least one panel must hold a measurement.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -116,23 +117,57 @@ def chart_svg(
         "text.color": INK,
         "axes.labelcolor": INK,
     }
+    dates = shown(panels, marks)
+    levels = event_levels(marks.events, dates)
+    strip = STRIP * (1 + max((k for k in levels if k is not None), default=-1))
     with matplotlib.rc_context(style):
         count = len(panels)
-        height = TOP + BOTTOM + PANEL * count + GAP * (count - 1)
+        inside = PANEL * count + strip
+        height = TOP + BOTTOM + inside + GAP * (count - 1)
         figure = Figure(figsize=(WIDTH, height))
-        axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+        ratios = [PANEL + strip, *[PANEL] * (count - 1)]
+        axes = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         figure.subplots_adjust(
-            left=LEFT / WIDTH, right=1 - RIGHT / WIDTH, top=1 - TOP / height, bottom=BOTTOM / height, hspace=GAP / PANEL
+            left=LEFT / WIDTH,
+            right=1 - RIGHT / WIDTH,
+            top=1 - TOP / height,
+            bottom=BOTTOM / height,
+            hspace=GAP / (inside / count),
         )
         for ax, panel in zip(axes, panels, strict=True):
             _draw_panel(ax, panel)
-            _draw_marks(ax, reference_end, change, likeliest, events)
-        _finish(figure, list(axes), events)
+            _draw_marks(ax, marks, dates)
+        _draw_numbers(axes[0], marks.events, levels, strip)
+        _finish(figure, list(axes), dates)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     # Hundredths of a point are enough, and halve the size.
     return re.sub(r"(\d\.\d\d)\d+", r"\1", text[text.index("<svg") :])
+
+
+def shown(panels: Sequence[Panel], marks: Marks) -> Span:
+    """The days a chart shows: all measurements and the change that was called, and a little room."""
+    times = [t.date() for p in panels for rows in (p.site, p.controls) for t in rows["acquired"]]
+    times += [marks.change.earliest, marks.change.latest] if marks.change else []
+    room = dt.timedelta(days=max(5, round(0.02 * (max(times) - min(times)).days)))
+    return Span(min(times) - room, max(times) + room)
+
+
+def event_levels(events: Sequence[Span], dates: Span) -> list[int | None]:
+    """The row in which each event's number is drawn so that numbers do not overlap; None = beyond the dates."""
+    room = 0.034 * (dates.latest - dates.earliest).days
+    last = [-math.inf] * LEVELS
+    levels: list[int | None] = []
+    for event in events:
+        if not dates.earliest <= event.earliest <= dates.latest:
+            levels.append(None)
+            continue
+        x = event.earliest.toordinal()
+        level = next((i for i in range(LEVELS) if x - last[i] >= room), LEVELS - 1)
+        last[level] = x
+        levels.append(level)
+    return levels
 
 
 def _draw_panel(ax: Axes, panel: Panel) -> None:
@@ -141,25 +176,25 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         (panel.site, INK, 1.1, 3.2, "this site", 3),
         (panel.controls, MUTED, 0.8, 2.2, "median of its controls", 2),
     ):
+        words: str | None = label
         for k, look in enumerate(looks):
             own = rows[(rows["look"] == look) & rows["value"].notna()].sort_values("acquired")
             if own.empty:
                 continue
-            days = own["acquired"].dt.tz_convert(None).to_numpy()
-            mark = MARKERS[k % len(MARKERS)]
             ax.plot(
-                days,
+                own["acquired"].dt.tz_convert(None).to_numpy(),
                 own["value"].to_numpy(),
                 color=colour,
                 linewidth=width,
                 alpha=0.9,
-                marker=mark,
+                marker=MARKERS[k % len(MARKERS)],
                 markersize=size,
                 markeredgewidth=0,
                 linestyle="-" if rows is panel.site else (0, (3, 1.5)),
-                label=label if k == 0 else None,
+                label=words,
                 zorder=order,
             )
+            words = None
     ax.set_title(panel.label, loc="left", fontsize=9, pad=3)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
@@ -167,30 +202,56 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
     ax.set_axisbelow(True)
 
 
-def _draw_marks(
-    ax: Axes, reference_end: dt.date, change: Span | None, likeliest: dt.date | None, events: Sequence[Span]
-) -> None:
-    ax.axvline(_x(reference_end), color=MUTED, linewidth=1, linestyle=":", label="reference period ends", zorder=1)
-    if change is not None:
-        ends = _x(change.earliest), _x(change.latest + dt.timedelta(days=1))
+def _draw_marks(ax: Axes, marks: Marks, dates: Span) -> None:
+    day = dt.timedelta(days=1)
+    ax.axvline(
+        _x(marks.reference_end), color=MUTED, linewidth=1, linestyle=":", label="reference period ends", zorder=1
+    )
+    if marks.change is not None:
+        ends = _x(marks.change.earliest), _x(marks.change.latest + day)
         ax.axvspan(*ends, color=ORANGE, alpha=0.35, linewidth=0, label="change, 90 % interval", zorder=0)
-    if likeliest is not None:
-        ax.axvline(_x(likeliest), color="#a05f00", linewidth=1.3, label="likeliest day", zorder=1)
-    for k, event in enumerate(events):
-        label = "event, numbered below" if k == 0 else None
+    if marks.likeliest is not None:
+        ax.axvline(_x(marks.likeliest), color="#a05f00", linewidth=1.3, label="likeliest day", zorder=1)
+    words: str | None = "event, numbered below"
+    for event in marks.events:
+        if event.latest < dates.earliest or event.earliest > dates.latest:
+            continue
         if event.latest > event.earliest:
-            ends = _x(event.earliest), _x(event.latest + dt.timedelta(days=1))
-            ax.axvspan(*ends, color=BLUE, alpha=0.12, linewidth=0, zorder=0)
-        ax.axvline(_x(event.earliest), color=BLUE, linewidth=0.9, label=label, zorder=1)
+            ax.axvspan(_x(event.earliest), _x(event.latest + day), color=BLUE, alpha=0.1, linewidth=0, zorder=0)
+        ax.axvline(_x(event.earliest), color=BLUE, linewidth=0.9, alpha=0.6, label=words, zorder=1)
+        words = None
 
 
-def _finish(figure: Figure, axes: list[Axes], events: Sequence[Span]) -> None:
-    dates = _dates()
-    locator = dates.AutoDateLocator(minticks=4, maxticks=8)
+def _draw_numbers(ax: Axes, events: Sequence[Span], levels: Sequence[int | None], strip: float) -> None:
+    """The numbers of the events, in room of their own (inches) at the top of the first panel."""
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, top + (top - bottom) * strip / PANEL)
+    for k, (event, level) in enumerate(zip(events, levels, strict=True), start=1):
+        if level is None:
+            continue
+        ax.annotate(
+            str(k),
+            (_x(event.earliest), 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -72 * STRIP * (level + 0.5)),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white",
+            bbox={"boxstyle": "circle,pad=0.18", "facecolor": BLUE, "edgecolor": "white", "linewidth": 0.6},
+            zorder=5,
+        )
+
+
+def _finish(figure: Figure, axes: list[Axes], dates: Span) -> None:
+    """The dates below, and the legend above."""
+    axes[-1].set_xlim(_x(dates.earliest), _x(dates.latest))
+    module = _dates()
+    locator = module.AutoDateLocator(minticks=4, maxticks=8)
     axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-    first = axes[0]
-    handles, labels = first.get_legend_handles_labels()
+    axes[-1].xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
@@ -202,39 +263,10 @@ def _finish(figure: Figure, axes: list[Axes], events: Sequence[Span]) -> None:
         handlelength=1.8,
         columnspacing=1.4,
     )
-    if not events:
-        return
-    left, right = first.get_xlim()
-    room = (right - left) * 0.03
-    last = [-math.inf] * LEVELS
-    # Beyond the title, so that numbers and words never meet.
-    for k, event in enumerate(events, start=1):
-        x = float(_number(event.earliest))
-        if not left <= x <= right:
-            continue
-        level = next((i for i in range(LEVELS) if x - last[i] >= room), LEVELS - 1)
-        last[level] = x
-        first.annotate(
-            str(k),
-            (x, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -5 - 10 * level),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white",
-            bbox={"boxstyle": "circle,pad=0.18", "facecolor": BLUE, "edgecolor": "white", "linewidth": 0.6},
-            zorder=5,
-        )
 
 
 def _x(day: dt.date) -> Any:
     return np.datetime64(day)
-
-
-def _number(day: dt.date) -> Any:
-    return _dates().date2num(_x(day))
 
 
 def _dates() -> Any:

@@ -216,7 +216,7 @@ def chart_view(
     if state.change_date_earliest is not None and state.change_date_latest is not None:
         change = figures.Span(state.change_date_earliest, state.change_date_latest)
     spans = [figures.Span(e.earliest, e.latest) for e in events]
-    svg = figures.chart_svg(panels, result.reference_end, change, state.change_date, spans)
+    svg = figures.chart_svg(panels, figures.Marks(result.reference_end, change, state.change_date, spans))
     when = interval(state)
     return {
         "src": data_uri("image/svg+xml", svg.encode()),

@@ -87,12 +87,13 @@ def patches(change: SiteChange, outline: BaseGeometry, min_patch_m2: float = 0.0
     pixel_m2 = grid.pixel_m**2
     direction = np.where(pixel_mask(outline, grid), layers["direction"], 0)
     found, dropped = connected(direction, grid.transform, min_patch_m2 / pixel_m2)
+    shapes = to_lonlat([part.polygon for part in found], lambda g: project(g, grid.epsg, 4326))
     kept = []
-    for part in found:
+    for part, shape in zip(found, shapes, strict=True):
         values = {name: layer[part.pixels] for name, layer in layers.items()}
         kept.append(
             Patch(
-                geometry=to_lonlat(part.polygon, lambda g: project(g, grid.epsg, 4326)),
+                geometry=shape,
                 site_id=change.site_id,
                 sensor=change.sensor,
                 feature=change.feature,
@@ -161,18 +162,21 @@ def connected(direction: npt.NDArray[np.integer[Any]], transform: Affine, min_pi
 
 
 def pair_patches(
-    change: PairChange, transform: Affine, place: Callable[[BaseGeometry], BaseGeometry], min_pixels: int
+    change: PairChange,
+    transform: Affine,
+    place: Callable[[Sequence[BaseGeometry]], Sequence[BaseGeometry]],
+    min_pixels: int,
 ) -> tuple[list[tuple[BaseGeometry, dict[str, Any]]], int]:
     """Changed patches between two images, with what is said of their pixels, and how many were too small.
 
     Parameters
     ----------
     transform : from (col, row) to map coordinates.
-    place : moves a polygon from map coordinates to those of the file.
+    place : moves polygons from map coordinates to those of the file.
     """
     found, dropped = connected(change.direction, transform, min_pixels)
     rows = []
-    for part in found:
+    for part, shape in zip(found, place([part.polygon for part in found]), strict=True):
         row = {
             "direction": part.direction,
             "direction_text": f"{'more' if part.direction > 0 else 'less'} after than before",
@@ -180,7 +184,7 @@ def pair_patches(
             "statistic": _median(change.statistic[part.pixels]),
             "p_value": _six_digits(simes(change.p_value[part.pixels])),
         }
-        rows.append((place(part.polygon), row))
+        rows.append((shape, row))
     return rows, dropped
 
 
@@ -206,16 +210,24 @@ def _six_digits(value: float) -> float:
 # ------------------------------------------------------------------------------------------------------- geometry
 
 
-def to_lonlat(geometry: BaseGeometry, move: Callable[[BaseGeometry], BaseGeometry]) -> BaseGeometry:
-    """Move a polygon to longitude and latitude, cut in two where it crosses the 180th meridian."""
-    moved = move(geometry)
-    west, _, east, _ = moved.bounds
-    if east - west <= 180:
-        return moved
-    round_world = shapely.transform(moved, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
-    halves = [round_world & shapely.box(0, -90, 180, 90), round_world & shapely.box(180, -90, 360, 90)]
-    halves[1] = shapely.transform(halves[1], lambda xy: xy - [360, 0])
-    return shapely.MultiPolygon([p for half in halves for p in _polygons(half)])
+def to_lonlat(shapes: Sequence[BaseGeometry], move: Callable[[Any], Any]) -> list[BaseGeometry]:
+    """Move polygons to longitude and latitude; those that cross the 180th meridian are cut in two.
+
+    ``move`` takes an array of geometries and returns one.
+    """
+    if not shapes:
+        return []
+    moved = move(np.array(shapes, dtype=object))
+    bounds = shapely.bounds(moved)
+    crossing = bounds[:, 2] - bounds[:, 0] > 180
+    return [_cut(shape) if wide else shape for shape, wide in zip(moved, crossing, strict=True)]
+
+
+def _cut(shape: BaseGeometry) -> BaseGeometry:
+    round_world = shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
+    west = round_world & shapely.box(0, -90, 180, 90)
+    east = shapely.transform(round_world & shapely.box(180, -90, 360, 90), lambda xy: xy - [360, 0])
+    return shapely.MultiPolygon([*_polygons(west), *_polygons(east)])
 
 
 def _polygons(geometry: BaseGeometry) -> list[shapely.Polygon]:
