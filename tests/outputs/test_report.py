@@ -236,6 +236,10 @@ def test_a_browser_shows_it_without_complaint(result: WatchResult, out: Path, br
     tab.click("text=What was not visible >> nth=0")
     tab.click("summary >> nth=0")
     assert tab.evaluate("document.querySelector('details').open")
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    narrow = "[...document.querySelectorAll('td, th')].filter(c => c.innerText.length > 4 && c.clientWidth < 30).length"
+    assert tab.evaluate(narrow) == 0
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
     tab.close()
 
 

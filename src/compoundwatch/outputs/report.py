@@ -42,7 +42,7 @@ def write_report(path: Path, result: WatchResult, patches: Sequence[Patch]) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, p=p_text, number=number)
+    environment.filters.update(percent=percent, p=p_text, number=number, label=legend.feature_label)
     path.write_text(environment.get_template("report.html.j2").render(view(result, patches)), encoding="utf-8")
 
 
