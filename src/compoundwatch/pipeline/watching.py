@@ -15,7 +15,7 @@ import xarray as xr
 from compoundwatch import aoi, catalogs, detectors, outputs, score, sensors, stack
 from compoundwatch.catalogs import Catalog
 from compoundwatch.errors import NoScene, SettingsError, StackError
-from compoundwatch.grid import Grid, pixel_mask, project
+from compoundwatch.grid import Grid, pixel_mask, project, widen
 from compoundwatch.model import (
     AreaOfInterest,
     Picture,
@@ -40,6 +40,7 @@ PICTURE_SIDE_M = 2_000.0
 """Pictures show at most so many metres around the centre of a site."""
 CONTROLS_PROPOSED = 8
 LAND_COVER_SCENES = 3
+TOWN_REACH_M = 60_000.0
 
 
 @dataclass(frozen=True)
@@ -338,19 +339,28 @@ def _judge(
 
 
 def _with_controls(area: AreaOfInterest, plan: _Plan) -> AreaOfInterest:
-    """Propose controls for sites that have none: same outline, same distance to town, most alike land cover."""
+    """Propose controls for sites that have none: same outline, like distance to town (extra "places"), like land cover."""
     sites = list(area.sites)
     for k, site in enumerate(area.targets):
         if site.controls:
             continue
         plan.progress(f"looking for controls of {site.name}", k, len(area.targets))
-        candidates = aoi.propose_controls(site, sites, count=3 * CONTROLS_PROPOSED)
+        candidates = aoi.propose_controls(site, sites, _towns(site), count=3 * CONTROLS_PROPOSED)
         covers = [_land_cover(c, plan) for c in (site, *candidates)]
         order = aoi.rank_by_land_cover(covers[0], np.stack(covers[1:])) if candidates else []
         chosen = [candidates[i] for i in order[:CONTROLS_PROPOSED]]
         sites[sites.index(site)] = replace(site, controls=tuple(c.site_id for c in chosen))
         sites += chosen
     return replace(area, sites=tuple(sites))
+
+
+def _towns(site: Site) -> list[tuple[float, float, float]] | None:
+    """Towns around a site, or None where the extra that knows them is not installed."""
+    west, south, east, north = widen(site.geometry, TOWN_REACH_M).bounds
+    try:
+        return aoi.town_places((west, south, east, north))
+    except SettingsError:
+        return None
 
 
 def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]]:

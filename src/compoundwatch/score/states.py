@@ -137,7 +137,7 @@ def _class_likelihood(expected: Sequence[Expected], evidence: Mapping[str, Evide
 
 
 def _capped(factor: Float64) -> Float64:
-    """Lower the whole curve until its peak is CAP: one measurement cannot decide alone, but keeps its say on the date."""
+    """Lower the whole curve until its peak is CAP: no measurement decides alone, but each keeps its say on the date."""
     return factor - max(0.0, float(factor.max()) - CAP)
 
 

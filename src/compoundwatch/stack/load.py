@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import rasterio
 import xarray as xr
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_bounds
@@ -186,37 +188,36 @@ def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatA
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be read ({type(error).__name__})") from error
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a grid lies in a file: the window to read, and how its pixels become those of the grid.
+
+    ``factor`` is the number of grid pixels that one file pixel spans, ``row`` and ``col`` where the window's corner
+    lands on the grid; ``factor`` None = to be resampled. ``window`` None = the file does not reach the grid.
+    """
+
+    window: Window | None
+    factor: int | None
+    row: int
+    col: int
+
+
 def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> FloatArray:
     if source.crs is None:
         raise StackError("it has no coordinate reference system")
-    place = source.transform
-    if place.b or place.d or place.a <= 0 or place.e >= 0:
-        raise StackError("it is not north-up")
-    same = source.crs.to_epsg() == grid.epsg
-    bounds = grid.bounds if same else transform_bounds(f"EPSG:{grid.epsg}", source.crs, *grid.bounds, densify_pts=5)
-    factor = _aligned(place, grid) if same else None
-    margin = 0 if factor else 2
-    col0, row0 = (bounds[0] - place.c) / place.a, (bounds[3] - place.f) / place.e
-    col1, row1 = (bounds[2] - place.c) / place.a, (bounds[1] - place.f) / place.e
-    left, top = max(0, math.floor(col0 + 1e-6) - margin), max(0, math.floor(row0 + 1e-6) - margin)
-    right = min(source.width, math.ceil(col1 - 1e-6) + margin)
-    bottom = min(source.height, math.ceil(row1 - 1e-6) + margin)
+    place = _place(source.crs.to_wkt(), tuple(source.transform)[:6], source.width, source.height, grid)
     target = np.full(grid.shape, np.nan, dtype=np.float32)
-    if right <= left or bottom <= top:
+    if place.window is None:
         return target
-    if (right - left) * (bottom - top) > MAX_SOURCE_PIXELS:
-        raise StackError(f"the window covers {(right - left) * (bottom - top)} pixels, more than {MAX_SOURCE_PIXELS}")
-    stored = source.read(1, window=Window(left, top, right - left, bottom - top))
-    values = _physical(stored, asset, source.nodata)
-    if factor:
-        fine = np.repeat(np.repeat(values, factor, axis=0), factor, axis=1)
-        x, y = place.c + left * place.a, place.f + top * place.e
-        _paste(target, fine, row=round((grid.top - y) / grid.pixel_m), col=round((x - grid.left) / grid.pixel_m))
+    values = _physical(source.read(1, window=place.window), asset, source.nodata)
+    if place.factor:
+        fine = np.repeat(np.repeat(values, place.factor, axis=0), place.factor, axis=1)
+        _paste(target, fine, place.row, place.col)
         return target
     reproject(
         values,
         target,
-        src_transform=source.window_transform(Window(left, top, right - left, bottom - top)),
+        src_transform=source.window_transform(place.window),
         src_crs=source.crs,
         src_nodata=np.nan,
         dst_transform=grid.transform,
@@ -225,6 +226,29 @@ def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> Fl
         resampling=resampling,
     )
     return target
+
+
+@lru_cache(maxsize=4096)
+def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid: Grid) -> _Place:
+    """Cached, because all dates of one band lie alike and comparing reference systems is slow."""
+    place, crs = Affine(*transform), CRS.from_wkt(wkt)
+    if place.b or place.d or place.a <= 0 or place.e >= 0:
+        raise StackError("it is not north-up")
+    same = crs.to_epsg() == grid.epsg
+    bounds = grid.bounds if same else transform_bounds(f"EPSG:{grid.epsg}", crs, *grid.bounds, densify_pts=5)
+    factor = _aligned(place, grid) if same else None
+    margin = 0 if factor else 2
+    left = max(0, math.floor((bounds[0] - place.c) / place.a + 1e-6) - margin)
+    top = max(0, math.floor((bounds[3] - place.f) / place.e + 1e-6) - margin)
+    right = min(width, math.ceil((bounds[2] - place.c) / place.a - 1e-6) + margin)
+    bottom = min(height, math.ceil((bounds[1] - place.f) / place.e - 1e-6) + margin)
+    if right <= left or bottom <= top:
+        return _Place(None, None, 0, 0)
+    if (right - left) * (bottom - top) > MAX_SOURCE_PIXELS:
+        raise StackError(f"the window covers {(right - left) * (bottom - top)} pixels, more than {MAX_SOURCE_PIXELS}")
+    x, y = place.c + left * place.a, place.f + top * place.e
+    row, col = round((grid.top - y) / grid.pixel_m), round((x - grid.left) / grid.pixel_m)
+    return _Place(Window(left, top, right - left, bottom - top), factor, row, col)
 
 
 def _aligned(transform: Affine, grid: Grid) -> int | None:
