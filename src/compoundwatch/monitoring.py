@@ -465,4 +465,5 @@ def _p_values(statistic: F32, rows: I32, columns: I32, quantiles: F32, logs: F32
 
 def days_of(dates: I32, days: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Days since 1970-01-01 of indices into ``days``, float64; NaN where the index is -1."""
-    return np.where(dates >= 0, np.asarray(days, dtype=np.float64)[np.maximum(dates, 0)], np.nan)
+    known = np.append(np.asarray(days, dtype=np.float64), np.nan)
+    return known[dates]
