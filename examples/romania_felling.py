@@ -2,8 +2,8 @@
 
 Turns the 140 dates of the cube `sentinel2_cube_subset_romania` (100 x 100 pixels, real clouds; Copernicus Sentinel
 data, distributed with the Python package nrt 0.2.1) into a static STAC catalogue of cloud-optimised GeoTIFFs, draws
-sites and controls by a rule that looks at the first half of the series only, runs `compoundwatch.watch` on them, and compares the
-result with an independent reading of the same imagery: the yearly medians of the vegetation index.
+sites and controls by a rule that looks at the first half of the series only, runs `compoundwatch.watch` on them, and
+compares the result with an independent reading of the same imagery: the yearly medians of the vegetation index.
 
     python examples/romania_felling.py FOLDER_OF_THE_CUBE [OUT]
 """
@@ -14,6 +14,7 @@ import argparse
 import datetime as dt
 import json
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ REFERENCE_END = dt.date(2017, 1, 1)
 SQUARE = 12
 """Sites and controls are squares of so many pixels a side, on a lattice."""
 DROP = 0.2
-CLEAR = (4, 5, 6, 7)
+CLEAR = (4, 5, 7)
+"""Classes of the independent reading: vegetation, bare, unclassified."""
+SUMMER = (6, 9)
 
 
 def read_cube(folder: Path) -> xr.Dataset:
@@ -113,19 +116,28 @@ def draw_areas(cube: xr.Dataset, ndvi: np.ndarray) -> dict:
     return {"type": "FeatureCollection", "features": features}
 
 
-def independent_reading(cube: xr.Dataset, ndvi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def independent_reading(cube: xr.Dataset, ndvi: np.ndarray) -> dict[str, np.ndarray]:
     """From yearly medians of NDVI alone: which pixels lost vegetation, in which year, and which stayed as they were.
 
-    Lost: the median of 2020 lies more than 0.2 below that of 2016; the year of the loss is the one whose median falls
-    most below the year before. Stable: no yearly median from 2016 to 2020 lies more than 0.1 from their mean.
+    ``lost``: the median of 2020 lies more than 0.2 below that of 2016; ``year`` is the one whose median falls most
+    below the year before. These medians mix the seasons, and 2016 was seen in summer more than 2020: ``bare`` are the
+    lost pixels whose summer (June to September) median fell too, by more than 0.15, ``bare_year`` is read from summers.
+    ``stable``: no yearly median from 2016 to 2020 lies more than 0.1 from their mean.
     """
-    years = cube.time.dt.year.values
-    with np.errstate(all="ignore"):
+    years, months = cube.time.dt.year.values, cube.time.dt.month.values
+    summer = (months >= SUMMER[0]) & (months <= SUMMER[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         median = np.stack([np.nanmedian(ndvi[years == y], axis=0) for y in range(2016, 2021)])
+        warm = np.stack([np.nanmedian(ndvi[(years == y) & summer], axis=0) for y in range(2016, 2021)])
     lost = median[0] - median[-1] > DROP
-    year = 2017 + np.argmax(median[:-1] - median[1:], axis=0)
-    stable = np.abs(median - median.mean(axis=0)).max(axis=0) < DROP / 2
-    return lost, year, stable
+    return {
+        "lost": lost,
+        "year": 2017 + np.argmax(median[:-1] - median[1:], axis=0),
+        "bare": lost & (warm[0] - warm[-1] > 0.15),
+        "bare_year": 2017 + np.argmax(warm[:-1] - warm[1:], axis=0),
+        "stable": np.abs(median - median.mean(axis=0)).max(axis=0) < DROP / 2,
+    }
 
 
 def at_pixels(result: cw.WatchResult, cube: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -157,15 +169,17 @@ def main() -> None:
     settings = cw.Settings(detect={"reference_end": REFERENCE_END}, load={"margin_m": 0})
     span = {"start": dt.date(2015, 8, 1), "end": dt.date(2021, 1, 1), "catalog": catalog.parent, "settings": settings}
     result = cw.watch(out / "squares.geojson", out=out / "squares", **span)
-    lost, year, stable = independent_reading(cube, ndvi)
     print(f"{len(result.scenes)} scenes, reference period to {REFERENCE_END}; results in {out}\n")
     for state in result.states:
         print(f"{state.site_id}: {state.state} (score {state.score or 0:.0f}) {state.reason}")
     direction, found_year = at_pixels(cw.watch(out / "whole.geojson", out=out / "whole", **span), cube)
-    found = lost & (direction < 0)
-    print(f"\npixels that lost vegetation: {lost.sum()}, found {found.sum() / lost.sum():.1%}")
-    print(f"stable pixels: {stable.sum()}, flagged {(direction[stable] != 0).mean():.2%}")
-    print(f"year right: {(found_year[found] == year[found]).mean():.1%} of those found")
+    read = independent_reading(cube, ndvi)
+    print()
+    for name, year in (("lost", "year"), ("bare", "bare_year")):
+        found = read[name] & (direction < 0)
+        right = (found_year[found] == read[year][found]).mean()
+        print(f"{name}: {read[name].sum()} pixels, found {found.sum() / read[name].sum():.1%}, year right {right:.1%}")
+    print(f"stable: {read['stable'].sum()} pixels, flagged {(direction[read['stable']] != 0).mean():.2%}")
 
 
 if __name__ == "__main__":

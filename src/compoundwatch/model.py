@@ -472,7 +472,7 @@ class DetectSettings(_Group):
     """How pixels are tested."""
 
     detector: str = Field("harmonic_mosum", description="name of the series detector")
-    alpha: float = Field(0.01, gt=0, lt=0.5, description="false-alarm rate per pixel")
+    alpha: float = Field(0.001, gt=0, lt=0.5, description="false-alarm rate per pixel")
     reference_end: dt.date | None = Field(None, description="first day that may hold a change; default: half-way")
     min_patch_m2: float = Field(400.0, ge=0, description="smallest changed patch that is drawn, in square metres")
 

@@ -339,7 +339,7 @@ def _judge(
 
 
 def _with_controls(area: AreaOfInterest, plan: _Plan) -> AreaOfInterest:
-    """Propose controls for sites that have none: same outline, like distance to town (extra "places"), like land cover."""
+    """Propose controls for sites that have none: same outline, like distance to town, like land cover."""
     sites = list(area.sites)
     for k, site in enumerate(area.targets):
         if site.controls:
