@@ -16,7 +16,7 @@ from compoundwatch import plugins
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import FloatArray, PairDetector, PixelChange, SeriesDetector
 
-__all__ = ["available", "change_map", "pair_detector", "series_detector"]
+__all__ = ["available", "change_map", "choose_pair", "pair_detector", "series_detector"]
 
 
 def available() -> dict[str, Any]:
@@ -42,6 +42,21 @@ def pair_detector(name: str) -> PairDetector:
     SettingsError : there is none; the message lists those there are.
     """
     return _pick(name, "pair")  # type: ignore[no-any-return]
+
+
+def choose_pair(before: FloatArray, after: FloatArray) -> tuple[str, str]:
+    """The pair detector that suits two images (bands, rows, cols), and one sentence of why.
+
+    Radar has one or two bands (polarisations) and optical images more; the number of bands is all that is looked at.
+    """
+    bands = min(before.shape[0], after.shape[0])
+    if bands <= 2:
+        return "log_ratio", f"{_count(bands, 'band')}: taken for radar, whose speckle multiplies, so that ratios compare"
+    return "irmad", f"{bands} bands: taken for optical, whose unchanged pixels lie on one line per band"
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _pick(name: str, kind: str) -> Any:
