@@ -77,7 +77,7 @@ def _wide(series: pd.DataFrame) -> dict[str, dict[tuple[str, str], pd.Series]]:
     days = series["acquired"].astype("int64") // 86_400_000_000_000
     table: dict[str, dict[tuple[str, str], pd.Series]] = {}
     for (site_id, sensor, feature), rows in series.assign(day=days).groupby(["site_id", "sensor", "feature"]):
-        table.setdefault(str(site_id), {})[(str(sensor), str(feature))] = rows.set_index("day")["value"]
+        table.setdefault(str(site_id), {})[(str(sensor), str(feature))] = rows.set_index("day")["value"].sort_index()
     return table
 
 
