@@ -156,3 +156,65 @@ def huber_season(
                 weights = known * np.minimum(1.0, tuning * sigma / np.maximum(np.nan_to_num(size), 1e-9))
     residual = values - (design @ beta.T).astype(np.float32)
     return residual.astype(np.float32), sigma.astype(np.float32)
+
+
+def cusum_process(residuals: npt.ArrayLike, n_history: int, parameters: int) -> npt.NDArray[np.float64]:
+    """Cumulative sums of the residuals after the history, in units of their noise (OLS-CUSUM monitoring).
+
+    Chu, Stinchcombe and White 1996, doi:10.2307/2171955, as in R's strucchange (Zeileis et al. 2005,
+    doi:10.1002/jae.776).
+
+    Parameters
+    ----------
+    residuals : float (n,), of the model fitted to the first ``n_history``; no NaN.
+    parameters : of the model; they cost degrees of freedom.
+
+    Returns
+    -------
+    float64 (n - n_history,), standardised by sigma x sqrt(n_history).
+    """
+    r = np.asarray(residuals, dtype=np.float64)
+    scale = np.sqrt(np.sum(r[:n_history] ** 2) / (n_history - parameters) * n_history)
+    return np.asarray(np.cumsum(r[n_history:]) / scale)
+
+
+def mosum_process(
+    residuals: npt.ArrayLike, n_history: int, parameters: int, share: float = 0.25
+) -> npt.NDArray[np.float64]:
+    """As ``cusum_process``, but sums over the last floor(``share`` x n_history) residuals only (OLS-MOSUM monitoring).
+
+    Windows of the first dates reach back into the history.
+    """
+    r = np.asarray(residuals, dtype=np.float64)
+    width = int(np.floor(share * n_history))
+    scale = np.sqrt(np.sum(r[:n_history] ** 2) / (n_history - parameters) * n_history)
+    sums = np.concatenate([[0.0], np.cumsum(r)])
+    end = np.arange(n_history + 1, r.size + 1)
+    return np.asarray((sums[end] - sums[end - width]) / scale)
+
+
+def cusum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.float64]:
+    """Boundary of ``cusum_process`` at ``ratio`` = views so far / views in the history, above 1.
+
+    sqrt(x (x-1) (critical^2 + log(x / (x-1)))), Chu et al. 1996; crossed once in an endless monitoring of independent
+    noise with the probability of ``cusum_crossing``.
+    """
+    x = np.asarray(ratio, dtype=np.float64)
+    return np.asarray(np.sqrt(x * (x - 1) * (critical**2 + np.log(x / (x - 1)))))
+
+
+def cusum_crossing(critical: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Probability that ``cusum_process`` ever crosses ``cusum_boundary``: 2 (1 - Phi(a) + a phi(a))."""
+    from scipy.stats import norm
+
+    a = np.asarray(critical, dtype=np.float64)
+    return np.asarray(2 * (norm.sf(a) + a * norm.pdf(a)))
+
+
+def mosum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.float64]:
+    """Boundary of ``mosum_process``: critical x sqrt(2 max(log x, 1 if x <= e)), Leisch et al. 2000.
+
+    doi:10.1017/S0266466600166022; ``critical`` depends on the share of the window and the horizon.
+    """
+    x = np.asarray(ratio, dtype=np.float64)
+    return np.asarray(critical * np.sqrt(2 * np.where(x > np.e, np.log(x), 1.0)))

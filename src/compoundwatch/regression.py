@@ -1,8 +1,10 @@
-"""Compiled kernels for per-pixel season models: robust fit, recursive residuals, moving sums.
+"""Compiled kernels for the season of pixels: robust fit, then one-step prediction errors.
 
-All kernels work on tiles of pixels held in rows, one row per date, pixels innermost: a tile stays in the processor's
-cache, and the inner loops run over pixels, which compilers turn into vector instructions. Missing views are zeros in
-``rows`` and in ``seen``; no kernel here ever sees a NaN in its arithmetic.
+The season is a level and one yearly harmonic: three coefficients, for which everything has a closed form. Kernels work
+on tiles of ``TILE`` pixels held in rows, one row per date, pixels innermost: a tile stays in the processor's cache, and
+the inner loops over a constant number of pixels become vector instructions. What belongs to a pixel lies in one flat
+float32 array, ``state``, at ``state[NAME + pixel]``: one array instead of twenty spares the compiler the proof that
+they do not overlap. A missing view is a zero in ``rows`` and in ``seen``; no NaN enters the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,11 +16,36 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from compoundwatch.formulas import harmonic_design
+from compoundwatch.formulas import DAYS_PER_YEAR
 
 F32 = npt.NDArray[np.float32]
-
 F = TypeVar("F", bound=Callable[..., Any])
+
+TILE = 256
+"""Pixels per tile: 180 dates of them take 0.4 MB, which fits the second-level cache."""
+SLOTS = 48
+"""Rows of ``state``."""
+VIEWS, SUM_C, SUM_S, SUM_C2, SUM_S2 = 0 * TILE, 1 * TILE, 2 * TILE, 3 * TILE, 4 * TILE
+"""Number of views in the reference period; sums of cosine and sine of one and of two cycles a year over them."""
+XY0, XY1, XY2 = 5 * TILE, 6 * TILE, 7 * TILE
+"""X'y."""
+A00, A01, A02, A11, A12, A22 = 8 * TILE, 9 * TILE, 10 * TILE, 11 * TILE, 12 * TILE, 13 * TILE
+"""(X'X)^-1, symmetric."""
+LEVEL, COSINE, SINE = 14 * TILE, 15 * TILE, 16 * TILE
+"""Coefficients."""
+STEP0, STEP1, STEP2 = 17 * TILE, 18 * TILE, 19 * TILE
+"""What the last round of the fit added to them."""
+SHIFT, SIGMA, LIMIT, SIZE = 20 * TILE, 21 * TILE, 22 * TILE, 23 * TILE
+"""Taken off all values; standard deviation; bound of residuals; sum of absolute or squared residuals."""
+FREE_SLOT = 24 * TILE
+"""First of the rows that this module does not use."""
+
+COEFFICIENTS = np.float32(3)
+LARGEST = np.float32(3e38)
+TINY = np.float32(1e-30)
+RESOLUTION = np.float32(1e-6)
+"""Smallest noise, as a share of the values: below it, float32 cannot tell noise from rounding."""
+MEAN_ABSOLUTE_TO_SIGMA = np.float32(np.sqrt(np.pi / 2))
 
 
 def compiled(function: F) -> F:
@@ -37,295 +64,196 @@ def compiled_parallel(function: F) -> F:
     return cast(F, njit(parallel=True, fastmath=liberties, error_model="numpy", cache=True)(function))
 
 
-TINY = np.float32(1e-30)
-LARGEST = np.float32(3e38)
-RESOLUTION = np.float32(1e-6)
-"""Smallest noise, as a share of the largest value: below it, float32 cannot tell noise from rounding."""
-
-
-def padded(rows: npt.ArrayLike, multiple: int = 4) -> F32:
-    """Float32 copy with zero rows added up to a multiple, so that kernels may read four dates at a time."""
-    array = np.asarray(rows, dtype=np.float32)
-    missing = -len(array) % multiple
-    return np.ascontiguousarray(np.concatenate([array, np.zeros((missing, *array.shape[1:]), np.float32)]))
-
-
-def product_sums(days: npt.ArrayLike, harmonics: int) -> tuple[F32, npt.NDArray[np.int64], F32]:
-    """Regressors of which every product of two season regressors is a combination of two.
-
-    cos a cos b = (cos(a-b) + cos(a+b)) / 2 and so on: the q (q+1) / 2 products of q = 1 + 2k regressors are made of
-    only 1 + 4k sums, which is what makes the normal equations cheap.
-
-    Returns
-    -------
-    sums : float32 (n_dates, 1 + 4 x harmonics): 1, then cosine and sine of each harmonic up to twice ``harmonics``.
-    which : int64 (q, q, 2), the two sums that make product (i, j).
-    factor : float32 (q, q, 2), what they are multiplied with.
-    """
-    wide = harmonic_design(days, 2 * harmonics).astype(np.float32)
-    q = 1 + 2 * harmonics
-    which = np.zeros((q, q, 2), np.int64)
-    factor = np.zeros((q, q, 2), np.float32)
-    for i in range(q):
-        for j in range(q):
-            a, b = (i + 1) // 2, (j + 1) // 2
-            sine_i, sine_j = i > 0 and i % 2 == 0, j > 0 and j % 2 == 0
-            low, high = abs(a - b), a + b
-            if sine_i != sine_j:  # sine of one times cosine of the other
-                sign = np.sign(a - b) if sine_i else np.sign(b - a)
-                which[i, j] = 2 * low, 2 * high
-                factor[i, j] = 0.5 * sign, 0.5
-            else:
-                which[i, j] = max(2 * low - 1, 0), max(2 * high - 1, 0)
-                factor[i, j] = (-0.5 if sine_i else 0.5) * np.array([-1, 1]) if sine_i else (0.5, 0.5)
-    return wide, which, factor
+def cycles(days: npt.ArrayLike) -> F32:
+    """Cosine and sine of one, then of two cycles of 365.25 days: float32 (n_dates, 4); days since 1970-01-01."""
+    angle = 2 * np.pi * np.asarray(days, dtype=np.float64) / DAYS_PER_YEAR
+    columns = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
+    return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)
 
 
 @compiled
-def load(values: F32, first: int, count: int, rows: F32, seen: F32, shift: F32) -> None:
-    """Copy a tile; missing becomes 0 in both. Each pixel's first value is taken off, which saves float32 digits."""
-    for p in range(shift.size):
-        shift[p] = 0
-    for t in range(values.shape[0] - 1, -1, -1):
+def load(values: F32, at: int, count: int, rows: F32, seen: F32, state: F32) -> None:
+    """Copy the ``count`` pixels from ``at`` on. Each pixel's first value is taken off, which saves float32 digits."""
+    if count < TILE:
+        rows[:] = 0
+        seen[:] = 0
+    state[SHIFT : SHIFT + TILE] = 0
+    for t in range(min(8, values.shape[0]) - 1, -1, -1):
+        date = values[t, at : at + count]  # a slice: an index that might be negative would cost the vector instructions
         for p in range(count):
-            v = values[t, first + p]
-            shift[p] = v if abs(v) < LARGEST else shift[p]
+            v = date[p]
+            state[SHIFT + p] = v if abs(v) < LARGEST else state[SHIFT + p]
     for t in range(values.shape[0]):
+        date = values[t, at : at + count]
         for p in range(count):
-            v = values[t, first + p]
+            v = date[p]
             ok = abs(v) < LARGEST
-            rows[t, p] = v - shift[p] if ok else np.float32(0)
+            rows[t, p] = v - state[SHIFT + p] if ok else np.float32(0)
             seen[t, p] = np.float32(1) if ok else np.float32(0)
-        for p in range(count, rows.shape[1]):
-            rows[t, p] = 0
-            seen[t, p] = 0
 
 
 @compiled
-def weighted_sums(sums: F32, factors: F32, rows: F32) -> None:
-    """sums[k] = sum over dates of factors[t, k] x rows[t]; four dates per pass over the sums."""
-    for k in range(factors.shape[1]):
-        total = sums[k]
-        total[:] = 0
-        for t in range(0, factors.shape[0], 4):
-            a, b, c, d = factors[t, k], factors[t + 1, k], factors[t + 2, k], factors[t + 3, k]
-            for p in range(total.size):
-                total[p] += (a * rows[t, p] + b * rows[t + 1, p]) + (c * rows[t + 2, p] + d * rows[t + 3, p])
+def add_up(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
+    """X'X and X'y over the first ``dates`` dates.
 
-
-@compiled
-def invert_gram(sums: F32, which: Any, factor: F32, ridge: float, inverse: F32) -> None:
-    """Inverse of each pixel's X'X by sweeping (Goodnight 1979, doi:10.1080/00031305.1979.10482685).
-
-    ``ridge`` times the number of views is added to the harmonics: it keeps a season that was never seen finite.
+    Products of cosine and sine are sums of those of twice the frequency, so that five sums make the six products.
     """
-    q = inverse.shape[0]
-    for i in range(q):
-        for j in range(q):
-            a, b, fa, fb = which[i, j, 0], which[i, j, 1], factor[i, j, 0], factor[i, j, 1]
-            for p in range(sums.shape[1]):
-                inverse[i, j, p] = fa * sums[a, p] + fb * sums[b, p]
-        for p in range(sums.shape[1]):
-            inverse[i, i, p] += ridge * sums[0, p] if i > 0 else TINY
-    for k in range(q):
-        pivot = inverse[k, k]
-        for p in range(pivot.size):
-            pivot[p] = np.float32(1) / max(pivot[p], TINY)
-        for i in range(q):
-            if i != k:
-                for p in range(pivot.size):
-                    inverse[i, k, p] *= -pivot[p]
-        for i in range(q):
-            for j in range(q):
-                if i != k and j != k:
-                    for p in range(pivot.size):
-                        inverse[i, j, p] += inverse[i, k, p] * inverse[k, j, p]
-        for j in range(q):
-            if j != k:
-                for p in range(pivot.size):
-                    inverse[k, j, p] *= pivot[p]
-
-
-@compiled
-def apply(inverse: F32, moment: F32, step: F32) -> None:
-    """step = inverse x moment, for each pixel."""
-    q = moment.shape[0]
-    for i in range(q):
-        step[i, :] = 0
-        for j in range(q):
-            for p in range(moment.shape[1]):
-                step[i, p] += inverse[i, j, p] * moment[j, p]
-
-
-@compiled
-def take_off(rows: F32, seen: F32, design: F32, step: F32, dates: int, fit: F32) -> None:
-    """Subtract design x step from the rows of the first ``dates`` dates where they were seen; ``fit`` is scratch."""
+    state[VIEWS : XY2 + TILE] = 0
     for t in range(dates):
-        fit[:] = 0
-        for i in range(step.shape[0]):
-            x = design[t, i]
-            for p in range(fit.size):
-                fit[p] += x * step[i, p]
-        for p in range(fit.size):
-            rows[t, p] -= fit[p] * seen[t, p]
+        c, s, c2, s2 = waves[t, 0], waves[t, 1], waves[t, 2], waves[t, 3]
+        for p in range(TILE):
+            n, y = seen[t, p], rows[t, p]
+            state[VIEWS + p] += n
+            state[SUM_C + p] += c * n
+            state[SUM_S + p] += s * n
+            state[SUM_C2 + p] += c2 * n
+            state[SUM_S2 + p] += s2 * n
+            state[XY0 + p] += y
+            state[XY1 + p] += c * y
+            state[XY2 + p] += s * y
 
 
 @compiled
-def clipped(rows: F32, limit: F32, dates: int, out: F32) -> None:
-    """Rows of the first ``dates`` dates, held between plus and minus ``limit``."""
+def invert(ridge: float, state: F32) -> None:
+    """(X'X)^-1 by elimination; ``ridge`` times the number of views keeps a season that was never seen finite."""
+    half, one = np.float32(0.5), np.float32(1)
+    for p in range(TILE):
+        n, c, s = max(state[VIEWS + p], TINY), state[SUM_C + p], state[SUM_S + p]
+        c2, s2 = state[SUM_C2 + p], state[SUM_S2 + p]
+        first, second = c / n, s / n
+        extra = np.float32(ridge) * n
+        cc = max(half * (n + c2) + extra - c * first, TINY)
+        cs = half * s2 - c * second
+        ss = half * (n - c2) + extra - s * second
+        turn = cs / cc
+        a22 = one / max(ss - cs * turn, TINY)
+        a12 = -turn * a22
+        a11 = one / cc - turn * a12
+        a01 = -(first * a11 + second * a12)
+        a02 = -(first * a12 + second * a22)
+        state[A00 + p] = one / n - (first * a01 + second * a02)
+        state[A01 + p] = a01
+        state[A02 + p] = a02
+        state[A11 + p] = a11
+        state[A12 + p] = a12
+        state[A22 + p] = a22
+
+
+@compiled
+def solve_step(state: F32) -> None:
+    """Step = (X'X)^-1 X'y, added to the coefficients."""
+    for p in range(TILE):
+        x, y, z = state[XY0 + p], state[XY1 + p], state[XY2 + p]
+        level = state[A00 + p] * x + state[A01 + p] * y + state[A02 + p] * z
+        cosine = state[A01 + p] * x + state[A11 + p] * y + state[A12 + p] * z
+        sine = state[A02 + p] * x + state[A12 + p] * y + state[A22 + p] * z
+        state[STEP0 + p] = level
+        state[STEP1 + p] = cosine
+        state[STEP2 + p] = sine
+        state[LEVEL + p] += level
+        state[COSINE + p] += cosine
+        state[SINE + p] += sine
+
+
+@compiled
+def residuals(rows: F32, seen: F32, waves: F32, dates: int, squared: bool, state: F32) -> None:
+    """Take the last step off the rows; SIZE = sum of their absolutes, or of their squares when held within LIMIT."""
+    state[SIZE : SIZE + TILE] = 0
     for t in range(dates):
-        for p in range(limit.size):
-            out[t, p] = min(max(rows[t, p], -limit[p]), limit[p])
+        c, s = waves[t, 0], waves[t, 1]
+        for p in range(TILE):
+            season = state[STEP0 + p] + c * state[STEP1 + p] + s * state[STEP2 + p]
+            r = rows[t, p] - season * seen[t, p]
+            rows[t, p] = r
+            held = min(max(r, -state[LIMIT + p]), state[LIMIT + p])
+            state[SIZE + p] += held * held if squared else abs(r)
 
 
 @compiled
-def sum_of_squares(rows: F32, limit: F32, dates: int, total: F32) -> None:
-    """Sum over the first ``dates`` dates of the squared rows, held between plus and minus ``limit``."""
-    total[:] = 0
+def huber_round(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
+    """Take the last step off the rows; X'y and SIZE (squares) of the rows held within LIMIT, the pseudo-values."""
+    state[SIZE : SIZE + TILE] = 0
+    state[XY0 : XY2 + TILE] = 0
     for t in range(dates):
-        for p in range(limit.size):
-            v = min(max(rows[t, p], -limit[p]), limit[p])
-            total[p] += v * v
+        c, s = waves[t, 0], waves[t, 1]
+        for p in range(TILE):
+            season = state[STEP0 + p] + c * state[STEP1 + p] + s * state[STEP2 + p]
+            r = rows[t, p] - season * seen[t, p]
+            rows[t, p] = r
+            held = min(max(r, -state[LIMIT + p]), state[LIMIT + p])
+            state[SIZE + p] += held * held
+            state[XY0 + p] += held
+            state[XY1 + p] += c * held
+            state[XY2 + p] += s * held
 
 
 @compiled
-def huber_fit(
-    rows: F32,
-    seen: F32,
-    design: F32,
-    inverse: F32,
-    tuning: float,
-    efficiency: float,
-    rounds: int,
-    dates: int,
-    work: tuple[F32, F32, F32, F32, F32],
-    coefficients: F32,
-    sigma: F32,
+def fit(
+    rows: F32, seen: F32, waves: F32, dates: int, numbers: tuple[float, float, float, int, float], state: F32
 ) -> None:
-    """Harmonic regression and scale by Huber's proposal 2, with pseudo-values.
+    """Season and noise of the first ``dates`` dates by Huber's proposal 2, with pseudo-values.
 
     Each round moves the coefficients by (X'X)^-1 X' psi(residuals): the matrix stays that of least squares, so one
-    inverse serves all rounds (Huber and Dutter 1974; Huber 1981, doi:10.1002/0471725250, chapter 7). ``rows`` become
-    residuals. ``rounds`` = 0 is least squares. ``efficiency`` = E min(z^2, tuning^2) for a standard normal z.
+    inverse serves all rounds (Huber and Dutter 1974; Huber 1981, doi:10.1002/0471725250, chapter 7).
+
+    ``rows`` become residuals. ``numbers`` = ridge; Huber's tuning in sigma and its efficiency E min(z^2, tuning^2);
+    rounds (0 = least squares); and the clip in sigma of SIZE, which comes out as the residuals' sum of squares.
     """
-    held, moment, step, fit, views = work
-    count = np.float32(design.shape[1])
-    coefficients[:] = 0
-    for r in range(rounds + 1):
-        if r == 0:
-            weighted_sums(moment, design, rows)
-        else:
-            for p in range(sigma.size):
-                fit[p] = tuning * sigma[p]
-            clipped(rows, fit, dates, held)
-            weighted_sums(moment, design, held)
-        apply(inverse, moment, step)
-        for i in range(step.shape[0]):
-            for p in range(sigma.size):
-                coefficients[i, p] += step[i, p]
-        take_off(rows, seen, design, step, dates, fit)
-        if r == 0:
-            sigma[:] = 0
-            for t in range(dates):
-                for p in range(sigma.size):
-                    sigma[p] += abs(rows[t, p])
-            for p in range(sigma.size):  # mean absolute residual: half as touchy as the standard deviation
-                free = max(views[p] - count, np.float32(1))
-                sigma[p] *= np.float32(1.2533141) / np.sqrt(free * max(views[p], np.float32(1)))
-        else:
-            for p in range(sigma.size):
-                fit[p] = tuning * sigma[p]
-            sum_of_squares(rows, fit, dates, moment[0])
-            for p in range(sigma.size):
-                sigma[p] = np.sqrt(moment[0, p] / (efficiency * max(views[p] - count, np.float32(1))))
+    ridge, tuning, efficiency, rounds, clip = numbers
+    one = np.float32(1)
+    add_up(rows, seen, waves, dates, state)
+    invert(ridge, state)
+    state[LEVEL : SINE + TILE] = 0
+    solve_step(state)
+    residuals(rows, seen, waves, dates, False, state)
+    for p in range(TILE):  # scale from the mean absolute residual, which outliers move less than the standard deviation
+        free, n = max(state[VIEWS + p] - COEFFICIENTS, one), max(state[VIEWS + p], one)
+        state[SIGMA + p] = state[SIZE + p] * MEAN_ABSOLUTE_TO_SIGMA / np.sqrt(free * n)
+    state[STEP0 : STEP2 + TILE] = 0
+    for _ in range(rounds):
+        for p in range(TILE):
+            state[LIMIT + p] = np.float32(tuning) * state[SIGMA + p]
+        huber_round(rows, seen, waves, dates, state)
+        solve_step(state)
+        for p in range(TILE):
+            free = max(state[VIEWS + p] - COEFFICIENTS, one)
+            state[SIGMA + p] = np.sqrt(state[SIZE + p] / (np.float32(efficiency) * free))
+    for p in range(TILE):
+        state[SIGMA + p] = max(state[SIGMA + p], RESOLUTION * abs(state[SHIFT + p]) + TINY)
+        state[LIMIT + p] = np.float32(clip) * state[SIGMA + p]
+    residuals(rows, seen, waves, dates, True, state)
 
 
 @compiled
-def recursive_residuals(
-    rows: F32,
-    seen: F32,
-    design: F32,
-    start: int,
-    clip: float,
-    coefficients: F32,
-    inverse: F32,
-    sigma: F32,
-    work: tuple[F32, F32, F32, F32],
-) -> None:
+def prediction_errors(rows: F32, seen: F32, waves: F32, start: int, state: F32) -> None:
     """Turn the rows from ``start`` on into standardised one-step prediction errors.
 
     Each view is predicted from all views before it and its error divided by what that prediction's own uncertainty
     makes of the noise; under "nothing happened" they are independent with one variance, however few views the season
-    was fitted on (Brown, Durbin and Evans 1975, doi:10.1111/j.2517-6161.1975.tb01532.x). Errors are held within
-    ``clip`` sigma before they move the season, as in robust filtering (Masreliez and Martin 1977,
-    doi:10.1109/TAC.1977.1101538). ``coefficients`` and ``inverse`` are brought up to the last date.
+    was fitted on (Brown, Durbin and Evans 1975, doi:10.1111/j.2517-6161.1975.tb01532.x). Errors are held within LIMIT
+    before they move the season, as in robust filtering (Masreliez and Martin 1977, doi:10.1109/TAC.1977.1101538).
+    Coefficients and (X'X)^-1 are brought up to the last date by recursive least squares.
     """
-    gain, variance, error, limit = work
-    q = design.shape[1]
-    for p in range(sigma.size):
-        limit[p] = clip * sigma[p]
+    one = np.float32(1)
     for t in range(start, rows.shape[0]):
-        variance[:] = 1
-        error[:] = rows[t]
-        for i in range(q):
-            x = design[t, i]
-            g = gain[i]
-            g[:] = 0
-            for j in range(q):
-                y = design[t, j]
-                for p in range(limit.size):
-                    g[p] += y * inverse[i, j, p]
-            for p in range(limit.size):
-                variance[p] += x * g[p]
-            for p in range(limit.size):
-                error[p] -= x * coefficients[i, p]
-        for p in range(limit.size):
-            spread = np.float32(1) / np.sqrt(variance[p])
-            e = min(max(error[p] * spread, -limit[p]), limit[p]) * seen[t, p]
-            rows[t, p] = e
-            error[p] = e * spread
-            variance[p] = seen[t, p] * spread * spread
-        for i in range(q):
-            for p in range(limit.size):
-                coefficients[i, p] += gain[i, p] * error[p]
-            for j in range(q):
-                for p in range(limit.size):
-                    inverse[i, j, p] -= gain[i, p] * gain[j, p] * variance[p]
-
-
-@compiled
-def fit_season(
-    values: F32,
-    at: int,
-    count: int,
-    season: tuple[F32, F32, Any, F32],
-    dates: int,
-    numbers: tuple[float, float, float, int],
-    rows: F32,
-    seen: F32,
-    found: tuple[F32, F32, F32, F32],
-) -> None:
-    """Load the tile of ``count`` pixels from ``at`` on and fit the season on its first ``dates`` dates.
-
-    ``season`` = design float32 (n_dates, q), its product sums over the reference period, and how to combine them.
-    ``numbers`` = ridge, Huber tuning, its efficiency, rounds. ``rows`` become residuals of the first ``dates`` dates;
-    later ones stay values less the pixel's shift. ``found`` = coefficients (q, n), inverse (q, q, n), sigma (n,) and
-    number of views (n,).
-    """
-    design, wide, which, factor = season
-    ridge, tuning, efficiency, rounds = numbers
-    coefficients, inverse, sigma, views = found
-    q, B = coefficients.shape
-    sums = np.empty((wide.shape[1], B), np.float32)
-    held = np.zeros((wide.shape[0] if rounds > 0 else 1, B), np.float32)
-    fit, moment, step = np.empty(B, np.float32), np.empty((q, B), np.float32), np.empty((q, B), np.float32)
-    shift = np.empty(B, np.float32)
-    load(values, at, count, rows, seen, shift)
-    weighted_sums(sums, wide, seen)
-    views[:] = sums[0]
-    invert_gram(sums, which, factor, ridge, inverse)
-    history = design[: wide.shape[0]]
-    work = (held, moment, step, fit, views)
-    huber_fit(rows, seen, history, inverse, tuning, efficiency, rounds, dates, work, coefficients, sigma)
-    for p in range(B):
-        sigma[p] = max(sigma[p], RESOLUTION * abs(shift[p]) + TINY)
+        c, s = waves[t, 0], waves[t, 1]
+        for p in range(TILE):
+            n = seen[t, p]
+            g0 = state[A00 + p] + c * state[A01 + p] + s * state[A02 + p]
+            g1 = state[A01 + p] + c * state[A11 + p] + s * state[A12 + p]
+            g2 = state[A02 + p] + c * state[A12 + p] + s * state[A22 + p]
+            spread = one / np.sqrt(one + g0 + c * g1 + s * g2)
+            season = state[LEVEL + p] + c * state[COSINE + p] + s * state[SINE + p]
+            error = min(max((rows[t, p] - season) * spread, -state[LIMIT + p]), state[LIMIT + p]) * n
+            rows[t, p] = error
+            error *= spread
+            weight = n * spread * spread
+            state[LEVEL + p] += g0 * error
+            state[COSINE + p] += g1 * error
+            state[SINE + p] += g2 * error
+            state[A00 + p] -= g0 * g0 * weight
+            state[A01 + p] -= g0 * g1 * weight
+            state[A02 + p] -= g0 * g2 * weight
+            state[A11 + p] -= g1 * g1 * weight
+            state[A12 + p] -= g1 * g2 * weight
+            state[A22 + p] -= g2 * g2 * weight
