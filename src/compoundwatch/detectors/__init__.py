@@ -51,12 +51,9 @@ def choose_pair(before: FloatArray, after: FloatArray) -> tuple[str, str]:
     """
     bands = min(before.shape[0], after.shape[0])
     if bands <= 2:
-        return "log_ratio", f"{_count(bands, 'band')}: taken for radar, whose speckle multiplies, so that ratios compare"
-    return "irmad", f"{bands} bands: taken for optical, whose unchanged pixels lie on one line per band"
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+        number = "one band is" if bands == 1 else f"{bands} bands are"
+        return "log_ratio", f"{number} taken for radar, whose speckle multiplies, so that ratios compare"
+    return "irmad", f"{bands} bands are taken for optical, where each band is measured against the unchanged pixels"
 
 
 def _pick(name: str, kind: str) -> Any:
