@@ -50,6 +50,8 @@ TITLE = "A made-up region"
 TILES = ("48PTQ", "48PUQ")
 BASELINES = ("03.01", "04.00", "05.10")
 """Processing baselines in the order of the series; the offset of the stored numbers comes with the second."""
+REPROCESSED = "05.11"
+"""Baseline of the second processing that two acquisitions have."""
 HALVES_EVERY, HALVES_FROM = 17, 8
 """Every so many acquisitions, from this one on, two overlapping items are written instead of one."""
 THREADS = 2
@@ -151,7 +153,7 @@ def _granules(k: int, dates: Sequence[dt.date], grid: Grid) -> list[Granule]:
     n_before = sum(d < change for d in dates)
     if k in (n_before // 2, (n_before + len(dates)) // 2):
         later = seen + dt.timedelta(days=400)
-        again = Granule(seen, first.platform, BASELINES[-1], 1, TILES[0], first.part, later)
+        again = Granule(seen, first.platform, REPROCESSED, 1, TILES[0], first.part, later)
         return [first, again]
     if k % HALVES_EVERY == HALVES_FROM:
         cols = grid.cols

@@ -55,9 +55,9 @@ def seen(fine: npt.NDArray[Any], factor: int) -> Float32:
 
 
 def displaced(image: Float32, down: float, right: float) -> Float32:
-    """Move an image by less than a pixel, by windowed sinc interpolation (Lanczos, three pixels to either side)."""
+    """Move an image by up to half a pixel, by the polynomial through seven neighbours in each direction (Lagrange)."""
+    nodes = np.arange(-3, 4)
     for axis, by in ((0, down), (1, right)):
-        distance = np.arange(-3, 4) + by
-        weights = np.sinc(distance) * np.sinc(distance / 4)
-        image = correlate1d(image, weights / weights.sum(), axis=axis, mode="nearest")
+        weights = [np.prod([(-by - m) / (n - m) for m in nodes if m != n]) for n in nodes]
+        image = correlate1d(image, np.array(weights), axis=axis, mode="nearest")
     return image

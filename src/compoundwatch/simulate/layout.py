@@ -206,7 +206,7 @@ def compound(
     grows = story.scenario == "building"
     green_share = float(rng.uniform(0.52, 0.60) if grows else rng.uniform(0.08, 0.18))
     green = box(w / 2 - green_share * w, -h / 2, w / 2, h / 2)
-    place = Place(place_id, "compound", put(inside), story, in_zone, rate=float(rng.uniform(0.40, 0.55)))
+    place = Place(place_id, "compound", put(inside), story, in_zone, rate=float(rng.uniform(0.70, 1.00)))
     concrete = box(-w / 2, -h / 2, w / 2, -h / 2 + h * rng.uniform(0.5, 0.8))
     road = box(-4, h / 2 - 5, 4, h / 2 + 60)
     place.ground += [(put(inside), Material.SOIL), (put(concrete), Material.CONCRETE), (put(green), Material.GRASS)]
@@ -233,16 +233,16 @@ def compound(
 def _blocks(rng: np.random.Generator, w: float, h: float) -> list[BaseGeometry]:
     """Outlines of long buildings in rows that fill a rectangle around (0, 0)."""
     out: list[BaseGeometry] = []
-    y = -h / 2 + rng.uniform(10, 14)
-    while y < h / 2 - 20:
-        depth = rng.uniform(12, 17)
-        x = -w / 2 + rng.uniform(9, 14)
-        while x < w / 2 - 30:
-            length = min(rng.uniform(28, 62), w / 2 - 9 - x)
-            if y + depth < h / 2 - 8:
+    y = -h / 2 + rng.uniform(8, 12)
+    while y < h / 2 - 18:
+        depth = rng.uniform(13, 18)
+        x = -w / 2 + rng.uniform(8, 12)
+        while x < w / 2 - 24:
+            length = min(rng.uniform(26, 60), w / 2 - 7 - x)
+            if y + depth < h / 2 - 6:
                 out.append(box(x, y, x + length, y + depth))
-            x += length + rng.uniform(10, 16)
-        y += depth + rng.uniform(16, 24)
+            x += length + rng.uniform(8, 12)
+        y += depth + rng.uniform(13, 19)
     return out
 
 
@@ -285,7 +285,7 @@ def ordinary(
 
     place = Place(place_id, kind, put(outline), story, in_zone)
     if kind == "village":
-        place.rate = float(rng.uniform(0.25, 0.40))
+        place.rate = float(rng.uniform(0.40, 0.65))
         middle = put(outline.buffer(-6))
         place.ground += [(put(outline), Material.GRASS), (middle, Material.SOIL)]
         plots = [(x, y) for x in np.arange(-w / 2 + 8, w / 2 - 6, 23) for y in np.arange(-h / 2 + 8, h / 2 - 6, 20)]
@@ -298,7 +298,7 @@ def ordinary(
                 place.roofs.append(Roof(put(house), _roof_colour(rng, (1, 3, 3, 4, 4, 5)), place_id))
     else:
         hall = (34.0, 26.0) if kind == "market" else (64.0, 28.0)
-        place.rate = float(rng.uniform(0.35, 0.60))
+        place.rate = float(rng.uniform(0.60, 1.00))
         place.ground += [(put(outline), Material.CONCRETE if rng.random() < 0.6 else Material.SOIL)]
         place.ground += [(put(box(w / 2 - 0.2 * w, -h / 2, w / 2, h / 2)), Material.GRASS)]
         for x in np.arange(-w / 2 + 12, w / 2 - 0.2 * w - hall[0], hall[0] + 14):

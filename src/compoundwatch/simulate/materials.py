@@ -90,7 +90,7 @@ OBJECTS = np.array(
     dtype=np.float32,
 )
 """Colours of what stands in a yard today and is gone the next time."""
-OBJECT_COVER = np.array([0.12, 0.12, 0.35, 0.35, 0.40], dtype=np.float32)
+OBJECT_COVER = np.array([0.15, 0.15, 0.35, 0.35, 0.45], dtype=np.float32)
 """Share of a 10 m pixel that each covers."""
 OBJECT_SHARE = np.array([0.35, 0.20, 0.15, 0.15, 0.15])
 """How frequent each is among all."""

@@ -12,16 +12,20 @@ SCENARIOS = ("unchanged", "emptied", "emptied_in_stages", "building", "demolishe
 """Names of all scenarios; ``docs/simulator.md`` says what each does."""
 
 TRUE_STATE = {
-    "unchanged": "unchanged",
-    "emptied": "emptied",
-    "emptied_in_stages": "emptied",
-    "building": "building",
-    "demolished": "demolished",
-    "reoccupied": "reoccupied",
-    "regional": "unchanged",  # whatever happened, it happened to everybody
+    "unchanged": "UNCHANGED",
+    "emptied": "EMPTIED",
+    "emptied_in_stages": "EMPTIED",
+    "building": "BUILDING",
+    "demolished": "DEMOLISHED",
+    "reoccupied": "REOCCUPIED",
+    "regional": "UNCHANGED",  # whatever happened, it happened to everybody
 }
 """What a perfect observer would say of a site at the end of the series."""
 
+LOST_ROOF = (0.50, 0.80)
+"""Least and greatest share of the roofs that a demolition turns into rubble."""
+NEW_ROOF = (0.15, 0.30)
+"""Least and greatest share of the ground without roof that is built over."""
 STAGES_DAYS = (0, 22, 45)
 """Days after the first departure on which a third of the people leave, when a site is emptied in stages."""
 
@@ -85,14 +89,14 @@ def site_story(scenario: str, day: int, rng: np.random.Generator) -> Story:
             story,
             until=day + int(rng.integers(30, 91)),
             activity_left=float(rng.uniform(1.0, 1.3)),
-            new_roof=float(rng.uniform(0.16, 0.29)),
+            new_roof=float(rng.uniform(NEW_ROOF[0] + 0.01, NEW_ROOF[1] - 0.01)),
         )
     if scenario == "demolished":
         return replace(
             story,
             until=day + int(rng.integers(5, 41)),
             activity_left=float(rng.uniform(0.10, 0.30)),
-            lost_roof=float(rng.uniform(0.52, 0.78)),
+            lost_roof=float(rng.uniform(LOST_ROOF[0] + 0.05, LOST_ROOF[1] - 0.05)),
         )
     raise SettingsError(f"there is no scenario '{scenario}'; choose from {', '.join(SCENARIOS)}")
 

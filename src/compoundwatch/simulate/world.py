@@ -24,6 +24,7 @@ from compoundwatch.simulate.materials import (
     RUBBLE,
     Material,
 )
+from compoundwatch.simulate.scenarios import LOST_ROOF
 
 N_BANDS = 5
 TEXTURE = {
@@ -325,9 +326,13 @@ def _roof_colours(rng: np.random.Generator, roofs: Sequence[Roof], roof_id: npt.
 
 
 def _choose(rng: np.random.Generator, sizes: dict[int, int], share: float) -> list[int]:
-    """Buildings in random order whose area comes nearest to a share of all."""
+    """Buildings in random order whose area comes near to a share of all, and within LOST_ROOF where that can be."""
     if not sizes:
         return []
-    order = [int(k) for k in rng.permutation(sorted(sizes))]
-    reached = np.cumsum([sizes[k] for k in order]) / max(1, sum(sizes.values()))
-    return order[: int(np.argmin(np.abs(reached - share))) + 1]
+    for _ in range(50):
+        order = [int(k) for k in rng.permutation(sorted(sizes))]
+        reached = np.cumsum([sizes[k] for k in order]) / sum(sizes.values())
+        n = int(np.argmin(np.abs(reached - share)))
+        if LOST_ROOF[0] <= reached[n] <= LOST_ROOF[1]:
+            break
+    return order[: n + 1]
