@@ -4,7 +4,7 @@ A change is a class, a date and a way of changing. For each, every measurement g
 happened": the marginal likelihood of a template whose size has a one-sided normal prior, in closed form once the noise
 is whitened. A measurement may be blind to a class at this very site, so its factor is mixed with 1 (spike and slab;
 Mitchell and Beauchamp 1988, doi:10.1080/01621459.1988.10478694), capped, and tempered, because the noise model is
-itself only a model. "Unchanged" includes that one measurement alone shows an artefact.
+itself only a model. Under every class one of the measurements it says nothing of may show an artefact.
 """
 
 from __future__ import annotations
@@ -40,33 +40,44 @@ class Expected:
 
 EXPECTED: Mapping[State, tuple[Expected, ...]] = {
     State.EMPTIED: (
-        Expected(ACTIVITY, "sudden", -1.5, 1.2, 0.8),
+        Expected(ACTIVITY, "sudden", -1.5, 1.2, 0.85),
         Expected("ndvi_anomaly", "regrowth", 1.5, 1.5, 0.4),
         Expected("ndvi_up", "regrowth", 2.0, 2.0, 0.4),
+        Expected("brightness_down", "regrowth", 4.0, 4.0, 0.4),
+        Expected("brightness_anomaly", "regrowth", -1.5, 1.5, 0.4),
     ),
     State.BUILDING: (
-        Expected("brightness_up", "gradual", 6.0, 6.0, 0.8),
-        Expected("ndvi_down", "gradual", 6.0, 6.0, 0.7),
-        Expected("ndbi_up", "gradual", 4.0, 4.0, 0.5),
+        Expected("brightness_up", "gradual", 8.0, 8.0, 0.9),
+        Expected("ndvi_down", "gradual", 8.0, 8.0, 0.8),
+        Expected("brightness_anomaly", "gradual", 2.0, 2.0, 0.8),
+        Expected("ndvi_anomaly", "gradual", -2.0, 2.0, 0.7),
     ),
     State.DEMOLISHED: (
-        Expected("brightness_down", "sudden", 6.0, 6.0, 0.8),
-        Expected("ndbi_down", "sudden", 4.0, 4.0, 0.4),
-        Expected(ACTIVITY, "sudden", -1.2, 1.0, 0.6),
+        Expected("brightness_down", "sudden", 8.0, 8.0, 0.9),
+        Expected("ndbi_up", "sudden", 4.0, 4.0, 0.5),
+        Expected("brightness_anomaly", "sudden", -1.5, 1.5, 0.7),
+        Expected(ACTIVITY, "sudden", -1.5, 1.2, 0.7),
     ),
-    State.REOCCUPIED: (Expected(ACTIVITY, "pulse", -1.5, 1.2, 0.8),),
+    State.REOCCUPIED: (Expected(ACTIVITY, "pulse", -1.5, 1.2, 0.85),),
 }
 """Which measurements speak for which state. LIGHTS_ONLY needs night lights and is not listed for optical sensors."""
 
+STRUCTURAL = (State.BUILDING, State.DEMOLISHED)
+ALONE = 3.0
+"""Most that one measurement can say for a structural change (natural log) before others say the same: roofs that come
+or go show in brightness, greenness and built-up index together, a stain that a mask missed in one of them."""
+
 PRIOR: Mapping[State, float] = {
-    State.UNCHANGED: 0.60,
-    State.EMPTIED: 0.14,
-    State.BUILDING: 0.10,
-    State.DEMOLISHED: 0.08,
-    State.REOCCUPIED: 0.08,
+    State.UNCHANGED: 0.72,
+    State.EMPTIED: 0.10,
+    State.BUILDING: 0.07,
+    State.DEMOLISHED: 0.05,
+    State.REOCCUPIED: 0.06,
 }
 ARTEFACT_SHARE = 0.2
-"""Share of the prior of UNCHANGED in which one measurement alone takes a step of either sign."""
+"""Chance that one measurement, of which a class says nothing, takes a step of either sign all the same."""
+UNEXPLAINED = 0.01
+"""A site whose measurements moved with a p-value below this is never called unchanged."""
 TEMPER = 0.5
 CAP = 30.0
 
@@ -99,19 +110,19 @@ def posterior(evidence: Mapping[str, Evidence]) -> Posterior:
     """Probabilities of the states from the evidence of all measurements of a site (feature name -> Evidence)."""
     taus = next(iter(evidence.values())).taus
     n = taus.size
+    artefact = {
+        feature: float(logsumexp(_capped(TEMPER * log_bayes_factor(e.fits["step"], 0.0, 3.0)))) - np.log(n)
+        for feature, e in evidence.items()
+    }
     log_dates: dict[State, Float64] = {}
     for state, expected in EXPECTED.items():
         at_hand = [e for e in expected if e.feature in evidence]
         if not at_hand:
             continue
-        log_dates[state] = np.log(PRIOR[state]) - np.log(n) + _class_likelihood(at_hand, evidence, n)
-    quiet = [np.log(PRIOR[State.UNCHANGED] * (1 - ARTEFACT_SHARE))]
-    artefacts = [
-        float(logsumexp(np.minimum(TEMPER * log_bayes_factor(e.fits["step"], 0.0, 3.0), CAP)))
-        for e in evidence.values()
-    ]
-    quiet.append(np.log(PRIOR[State.UNCHANGED] * ARTEFACT_SHARE) + logsumexp(artefacts) - np.log(n * len(artefacts)))
-    logs = {State.UNCHANGED: float(logsumexp(quiet))}
+        other = _artefact(artefact, {e.feature for e in at_hand})
+        likelihood = _class_likelihood(at_hand, evidence, n, state in STRUCTURAL)
+        log_dates[state] = np.log(PRIOR[state]) - np.log(n) + likelihood + other
+    logs = {State.UNCHANGED: float(np.log(PRIOR[State.UNCHANGED])) + _artefact(artefact, set())}
     logs |= {state: float(logsumexp(dates)) for state, dates in log_dates.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
@@ -119,7 +130,18 @@ def posterior(evidence: Mapping[str, Evidence]) -> Posterior:
     return Posterior(probability, dates, taus)
 
 
-def _class_likelihood(expected: Sequence[Expected], evidence: Mapping[str, Evidence], n: int) -> Float64:
+def _artefact(factors: Mapping[str, float], explained: set[str]) -> float:
+    """Log likelihood ratio of "one measurement that the class says nothing of shows an artefact, or none does"."""
+    rest = [f for feature, f in factors.items() if feature not in explained]
+    if not rest:
+        return 0.0
+    any_one = float(logsumexp(rest)) - np.log(len(rest))
+    return float(np.logaddexp(np.log1p(-ARTEFACT_SHARE), np.log(ARTEFACT_SHARE) + any_one))
+
+
+def _class_likelihood(
+    expected: Sequence[Expected], evidence: Mapping[str, Evidence], n: int, corroborated: bool
+) -> Float64:
     """Log likelihood ratio of one class at every date, over its ways of changing.
 
     All measurements that share a way (sudden, gradual, pulse) change in the same manner; the others keep their own.
@@ -127,11 +149,14 @@ def _class_likelihood(expected: Sequence[Expected], evidence: Mapping[str, Evide
     key = expected[0].shape
     ways = []
     for way in SHAPES[key]:
-        total = np.zeros(n)
+        parts = []
         for e in expected:
             shape = way if e.shape == key else SHAPES[e.shape][0]
             factor = _capped(TEMPER * log_bayes_factor(evidence[e.feature].fits[shape], e.mean, e.spread))
-            total += np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor)
+            parts.append(np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor))
+        total = np.sum(parts, axis=0)
+        if corroborated:
+            total = np.sum([np.minimum(p, ALONE + 2 * np.maximum(0, total - p)) for p in parts], axis=0)
         ways.append(total)
     return np.asarray(logsumexp(ways, axis=0) - np.log(len(ways)))
 
@@ -212,7 +237,8 @@ def site_state(
     n_after = len(usable) - n_before
     found = posterior(evidence) if evidence else None
     detectable = smallest_detectable(evidence.get(ACTIVITY))
-    p_value = min(1.0, len(evidence) * min(e.p_value for e in evidence.values())) if evidence else None
+    tested = [e.p_value for e in evidence.values() if e.p_value is not None]
+    p_value = min(1.0, len(tested) * min(tested)) if tested else None
     views = wording.Views(len(usable), n_before, n_after, n_controls, detectable)
     state, problem = State.NOT_OBSERVABLE, ""
     if found is None or n_before < settings.min_views_before or n_after < settings.min_views_after:
@@ -224,6 +250,8 @@ def site_state(
             state = max(found.dates, key=lambda s: found.probability[s])
         elif unchanged < settings.probability_called:
             problem = wording.inconclusive(1 - unchanged)
+        elif p_value is not None and p_value < UNEXPLAINED:
+            problem = wording.unexplained(p_value)
         elif detectable is None or detectable > settings.max_min_detectable:
             problem = wording.too_noisy(views, settings.max_min_detectable)
         else:

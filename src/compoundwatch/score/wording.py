@@ -46,6 +46,14 @@ def inconclusive(p_change: float) -> str:
     )
 
 
+def unexplained(p_value: float) -> str:
+    """Why a site that moved in a way of its own has no answer."""
+    return (
+        f"Inconclusive: its measurements moved against those of its controls (p {p_value:.2g}) in a way that fits none "
+        "of the changes looked for; look at the pictures and charts."
+    )
+
+
 def too_noisy(views: Views, limit: float) -> str:
     """Why a site whose own noise hides changes has no answer."""
     seen = (
