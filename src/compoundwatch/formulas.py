@@ -218,3 +218,72 @@ def mosum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.floa
     """
     x = np.asarray(ratio, dtype=np.float64)
     return np.asarray(critical * np.sqrt(2 * np.where(x > np.e, np.log(x), 1.0)))
+
+
+def omnibus_p_value(
+    log_ratio: npt.ArrayLike, n_before: npt.ArrayLike, n_after: npt.ArrayLike, looks: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Statistic and p-value of the gamma omnibus test's factors for the dates after the first ``n_before``.
+
+    The omnibus ratio Q of k dates is the product of independent factors R_2 ... R_k, each asking whether date j is like
+    the mean of those before it; the product of the last ``n_after`` asks whether all of them are like the first
+    ``n_before`` (Conradsen et al. 2016, doi:10.1109/TGRS.2015.2510160, equations 8 to 22, one polarisation). Box's
+    correction with rho and omega2 is that of the paper, summed over the factors.
+
+    Parameters
+    ----------
+    log_ratio : ln of the product of factors per look: sum of logarithms of the later intensities + n_before x log(mean
+        before) - (n_before + n_after) x log(mean of all). Zero or negative.
+    n_before, n_after : views, 1 or more each.
+    looks : equivalent number of looks of one intensity.
+
+    Returns
+    -------
+    -2 rho ln of the product, and its p-value, float64.
+    """
+    from scipy.special import chdtrc
+
+    m, k = np.asarray(n_before, dtype=np.float64), np.asarray(n_after, dtype=np.float64)
+    rho = 1 - (k + 1 / m - 1 / (m + k)) / (6 * looks * k)
+    omega = -k / 4 * (1 - 1 / rho) ** 2
+    z = np.maximum(-2 * rho * looks * np.asarray(log_ratio, dtype=np.float64), 0)
+    p = chdtrc(k, z)
+    return z, np.clip(p + omega * (chdtrc(k + 4, z) - p), 0, 1)
+
+
+def omnibus_factors(
+    intensities: npt.ArrayLike, looks: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """-2 rho_j ln R_j of every date j = 2 ... k and its p-value: which date is not like the mean of those before it?
+
+    Conradsen et al. 2016, doi:10.1109/TGRS.2015.2510160; the factors are independent where nothing changes, so that
+    1 - (1 - smallest p)^(k-1) is an honest p-value of the family.
+
+    Parameters
+    ----------
+    intensities : float (k, ...), linear power, positive, no NaN.
+
+    Returns
+    -------
+    Two float64 arrays (k - 1, ...).
+    """
+    x = np.asarray(intensities, dtype=np.float64)
+    j = np.arange(2, len(x) + 1).reshape((-1,) + (1,) * (x.ndim - 1))
+    mean = np.cumsum(x, axis=0) / np.arange(1, len(x) + 1).reshape((-1,) + (1,) * (x.ndim - 1))
+    log_ratio = (j - 1) * np.log(mean[:-1]) + np.log(x[1:]) - j * np.log(mean[1:])
+    return omnibus_p_value(log_ratio, j - 1, np.ones_like(j), looks)
+
+
+def stouffer(z: npt.ArrayLike, weights: npt.ArrayLike | None = None, axis: int = 0) -> npt.NDArray[np.float64]:
+    """One signed z from several, of orbits or polarisations that are independent: sum w z / sqrt(sum w^2).
+
+    Stouffer et al. 1949. The sign is kept: opposite changes cancel, and nothing is inflated by taking the larger of
+    several. NaN = not tested and does not count; NaN where nothing was tested.
+    """
+    score = np.asarray(z, dtype=np.float64)
+    w = np.ones_like(score) if weights is None else np.broadcast_to(np.asarray(weights, dtype=np.float64), score.shape)
+    known = np.isfinite(score)
+    w = np.where(known, w, 0)
+    power = np.sum(w**2, axis=axis)
+    total = np.sum(np.where(known, score, 0) * w, axis=axis)
+    return np.asarray(np.where(power > 0, total / np.sqrt(np.where(power > 0, power, 1)), np.nan))
