@@ -233,12 +233,13 @@ def compound(
 def _blocks(rng: np.random.Generator, w: float, h: float) -> list[BaseGeometry]:
     """Outlines of long buildings in rows that fill a rectangle around (0, 0)."""
     out: list[BaseGeometry] = []
+    short = min(1.0, w / 220)  # small places have small buildings
     y = -h / 2 + rng.uniform(8, 12)
     while y < h / 2 - 18:
         depth = rng.uniform(13, 18)
         x = -w / 2 + rng.uniform(8, 12)
-        while x < w / 2 - 24:
-            length = min(rng.uniform(26, 60), w / 2 - 7 - x)
+        while x < w / 2 - 7 - 16 * short:
+            length = min(rng.uniform(26, 60) * short, w / 2 - 7 - x)
             if y + depth < h / 2 - 6:
                 out.append(box(x, y, x + length, y + depth))
             x += length + rng.uniform(8, 12)
