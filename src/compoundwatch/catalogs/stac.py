@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,6 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from urllib3 import Retry
 
-from compoundwatch import __version__
 from compoundwatch.catalogs.items import remote_rule, select
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
@@ -38,7 +38,9 @@ class StacApi:
         self._rule = remote_rule(host)
         self._present: dict[str, bool] = {}
         io = StacApiIO(
-            max_retries=RETRY, timeout=settings.timeout_s, headers={"User-Agent": f"compoundwatch/{__version__}"}
+            max_retries=RETRY,
+            timeout=settings.timeout_s,
+            headers={"User-Agent": f"compoundwatch/{version('compoundwatch')}"},
         )
         try:
             self._client = pystac_client.Client.open(url, stac_io=io)
