@@ -122,6 +122,14 @@ def central_sigma(size: FloatArray, cut: float) -> float:
     return float(sigma)
 
 
+def without_halo(size: FloatArray, window: int, share: float) -> BoolArray:
+    """True where ``size`` is at least ``share`` of the largest within ``window`` x ``window`` pixels; False at NaN.
+
+    Smoothing bleeds a strong change over its edge; what bleeds is weak beside its origin, not beside the noise.
+    """
+    return np.asarray(size >= share * ndimage.maximum_filter(np.nan_to_num(size), window))
+
+
 def drop_small(mask: BoolArray, pixels: int) -> BoolArray:
     """The mask without its patches of fewer than ``pixels`` pixels (neighbours share a side)."""
     patch, n = ndimage.label(mask)

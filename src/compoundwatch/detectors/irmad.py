@@ -29,9 +29,11 @@ class IrMad:
     suits: tuple[Literal["optical", "radar"], ...] = ("optical",)
     gain_invariant = True
 
-    stiffness = 2.0
+    stiffness = 1.5
     max_rounds = 15
     sample = 100_000
+    halo_window = 5
+    halo_share = 0.25
     min_patch = 9
     max_false_share = 0.2
 
@@ -49,7 +51,8 @@ class IrMad:
         the sign of the mean difference (+ brighter after). ``p_value`` is from the chi-square distribution whose
         degrees of freedom count the bands less their correlation, scaled to the median pixel. ``direction`` is the sign
         where the pixel is beyond the corner of the histogram, passes ``alpha`` and a false discovery rate of
-        ``max_false_share`` (Benjamini and Hochberg 1995), and belongs to a patch of ``min_patch`` pixels.
+        ``max_false_share`` (Benjamini and Hochberg 1995), is no halo of a stronger neighbour, and belongs to a patch of
+        ``min_patch`` pixels.
         """
         seen = np.asarray(np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0))
         p = np.full(seen.shape, np.nan)
@@ -58,19 +61,16 @@ class IrMad:
         if seen.any():
             z = self._differences(before, after, seen)
             square = np.mean(z**2, axis=0)
-            scale = float(np.median(square[seen]))
             freedom = degrees_of_freedom(z[:, seen])
-            if scale > 0:
-                p[seen] = chi2.sf(square[seen] / scale * chi2.ppf(0.5, freedom), freedom)
-                statistic = np.sqrt(square / scale) * np.where(z.mean(axis=0) < 0, -1, 1)
-                # The square root, because the corner of a less skewed histogram is told more sharply.
-                corner = images.triangle(np.sqrt(np.abs(statistic[seen]))) ** 2
-                sure = (p < alpha) & (
-                    false_discovery(p.ravel(), dependent=False).reshape(p.shape) < self.max_false_share
-                )
-                changed = images.drop_small(sure & (np.abs(statistic) > corner), self.min_patch)
-            else:
-                p[seen], statistic[seen] = np.where(square[seen] > 0, 0.0, 1.0), np.sqrt(square[seen])
+            # Images without noise, equal but for the change: any difference is far beyond nothing.
+            scale = max(float(np.median(square[seen])), 1e-12 * float(square[seen].max()), images.TINY)
+            p[seen] = chi2.sf(square[seen] / scale * chi2.ppf(0.5, freedom), freedom)
+            statistic = np.sqrt(square / scale) * np.where(z.mean(axis=0) < 0, -1, 1)
+            # The square root, because the corner of a less skewed histogram is told more sharply.
+            corner = images.triangle(np.sqrt(np.abs(statistic[seen]))) ** 2
+            sure = (p < alpha) & (false_discovery(p.ravel(), dependent=False).reshape(p.shape) < self.max_false_share)
+            sharp = images.without_halo(np.abs(statistic), self.halo_window, self.halo_share)
+            changed = images.drop_small(sure & sharp & (np.abs(statistic) > corner), self.min_patch)
         direction = np.where(changed, np.sign(np.nan_to_num(statistic)), 0)
         return PairChange(statistic.astype(np.float32), p.astype(np.float32), direction.astype(np.int8))
 

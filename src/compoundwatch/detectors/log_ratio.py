@@ -55,7 +55,9 @@ class LogRatio:
         if seen.any():
             up, down = thresholds(ratio[seen])
             sigma = images.central_sigma(np.abs(ratio[seen]), min(up, down))
-            statistic = ratio / sigma if sigma > 0 else np.where(seen, 0.0, np.nan)
+            # Images without noise, equal but for the change: any difference is far beyond nothing.
+            sigma = max(sigma, 1e-6 * float(np.abs(ratio[seen]).max()), images.TINY)
+            statistic = ratio / sigma
             p = erfc(np.abs(statistic) / np.sqrt(2))
             sure = (p < alpha) & (false_discovery(p.ravel(), dependent=False).reshape(p.shape) < self.max_false_share)
             changed = images.drop_small(sure & ((ratio > up) | (ratio < -down)), self.min_patch)

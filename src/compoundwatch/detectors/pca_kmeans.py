@@ -60,7 +60,7 @@ class PcaKMeans:
         p = np.where(
             seen, norm.sf((first - centre) / sigma) if sigma > 0 else np.where(first > centre, 0.0, 1.0), np.nan
         )
-        sign = np.where(np.nan_to_num(difference.mean(axis=0)) < 0, -1, 1)
+        sign = np.where(np.nan_to_num(images.gaussian(difference.mean(axis=0), self.block / 4)) < 0, -1, 1)
         direction = np.where(seen & (place > 0.5) & (p < alpha), sign, 0)
         statistic = np.where(seen, place * sign, np.nan)
         return PairChange(statistic.astype(np.float32), p.astype(np.float32), direction.astype(np.int8))
@@ -90,12 +90,14 @@ def two_means(features: Array, rounds: int = 100) -> tuple[Array, Array]:
     first = features[:, 0]
     bottom, top = np.quantile(first, [0.05, 0.99])
     low, high = features[first <= bottom].mean(axis=0), features[first >= top].mean(axis=0)
+    whole = features.sum(axis=0)
     old: npt.NDArray[np.bool_] | None = None
     for _ in range(rounds):
         large = features @ (high - low) > 0.5 * (high @ high - low @ low)
         if large.all() or not large.any() or (old is not None and np.array_equal(old, large)):
             break
-        low, high = features[~large].mean(axis=0), features[large].mean(axis=0)
+        part = large.astype(np.float64) @ features
+        low, high = (whole - part) / np.sum(~large), part / np.sum(large)
         old = large
     return low, high
 
