@@ -89,7 +89,7 @@ def test_each_change_is_told_from_the_others(state):
     answers = [judge(*world(seed, SCENARIOS[state]))[0] for seed in range(5)]
     right = [a for a in answers if a.state is state]
     # A pulse of ten views is the hardest; the other answers must say "inconclusive", not something else.
-    assert len(right) >= (3 if state is State.REOCCUPIED else 5)
+    assert len(right) >= (3 if state is State.REOCCUPIED else 4)
     assert {a.state for a in answers} <= {state, State.NOT_OBSERVABLE}
     off = [abs((a.change_date - dt.date(1970, 1, 1)).days - CHANGE) for a in right]
     assert np.median(off) <= 25

@@ -67,6 +67,9 @@ ALONE = 3.0
 """Most that one measurement can say for a structural change (natural log) before others say the same: roofs that come
 or go show in brightness, greenness and built-up index together, a stain that a mask missed in one of them."""
 
+SUPPORT = 3.0
+"""Regrowth alone says nothing of a departure: it may weigh so many times what the sudden signs say."""
+
 PRIOR: Mapping[State, float] = {
     State.UNCHANGED: 0.72,
     State.EMPTIED: 0.10,
@@ -144,20 +147,26 @@ def _class_likelihood(
 ) -> Float64:
     """Log likelihood ratio of one class at every date, over its ways of changing.
 
-    All measurements that share a way (sudden, gradual, pulse) change in the same manner; the others keep their own.
+    All measurements that share the class's way (sudden, gradual, pulse) change in the same manner at the same date.
+    Those with a way of their own (regrowth) follow at any later date: they support what the others say, within
+    SUPPORT, and say nothing of the date.
     """
     key = expected[0].shape
     ways = []
     for way in SHAPES[key]:
-        parts = []
+        parts, later = [], np.zeros(n)
         for e in expected:
             shape = way if e.shape == key else SHAPES[e.shape][0]
             factor = _capped(TEMPER * log_bayes_factor(evidence[e.feature].fits[shape], e.mean, e.spread))
-            parts.append(np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor))
+            part = np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor)
+            if e.shape == key:
+                parts.append(part)
+            else:
+                later += np.maximum.accumulate(part[::-1])[::-1]
         total = np.sum(parts, axis=0)
         if corroborated:
             total = np.sum([np.minimum(p, ALONE + 2 * np.maximum(0, total - p)) for p in parts], axis=0)
-        ways.append(total)
+        ways.append(total + np.minimum(later, SUPPORT * np.maximum(total, 0)))
     return np.asarray(logsumexp(ways, axis=0) - np.log(len(ways)))
 
 

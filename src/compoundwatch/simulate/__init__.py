@@ -38,9 +38,9 @@ DEMO: dict[str, Any] = {
     "scenarios": SCENARIOS,
     "start": dt.date(2023, 1, 2),
     "end": dt.date(2026, 1, 6),
-    "revisit_days": 10,
+    "revisit_days": 6,
 }
-"""Settings of the demonstration: one site per scenario, three years, a view every ten days."""
+"""Settings of the demonstration: one site per scenario, three years, a view every six days."""
 
 NOTE = (
     "Simulated, not seen: a made-up region with known truth, placed in the open sea of the Gulf of Thailand so that it "
