@@ -17,8 +17,9 @@ import numpy as np
 from compoundwatch import monitoring
 
 BEFORE = (8, 10, 12, 15, 20, 30, 50, 100, 200, 400)
-AFTER = (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384)
+AFTER = (4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 28, 32, 48, 64, 96, 160, 300)
 LEVELS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
+WINDOWS = ((4, 8, 16, 32), ())
 CHUNK = 50_000
 VIEWS_PER_YEAR = 15
 TARGET = Path(__file__).resolve().parents[1] / "src/compoundwatch/monitoring_null.py"
@@ -33,37 +34,41 @@ Table = tuple[tuple[tuple[float, ...], ...], ...]
 '''
 
 
-def cell(n_before: int, n_after: int, windows: tuple[int, ...], pixels: int, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles for one pair of counts, over many draws of dates."""
-    found = []
+def cell(n_before: int, n_after: int, pixels: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Quantiles of both statistics for one pair of counts, over many draws of dates."""
+    found: list[list[np.ndarray]] = [[], []]
     for _ in range(max(1, pixels // CHUNK)):
         before, after = (round(365 * np.clip(n / VIEWS_PER_YEAR, 1, 4)) for n in (n_before, n_after))
         days = np.r_[np.sort(rng.uniform(0, before, n_before)), np.sort(rng.uniform(before, before + after, n_after))]
         noise = rng.standard_normal((n_before + n_after, CHUNK), dtype=np.float32)
-        result = monitoring.monitor(noise, days.astype(np.int64), before, windows=windows, min_after=3)
-        assert (result.n_before == n_before).all()
-        found.append(np.abs(result.statistic))
-    return np.quantile(np.concatenate(found), 1 - np.array(LEVELS))
+        for statistics, windows in zip(found, WINDOWS, strict=True):
+            result = monitoring.monitor(noise, days.astype(np.int64), before, windows=windows, min_after=3)
+            assert (result.n_before == n_before).all()
+            statistics.append(np.abs(result.statistic))
+    return [np.quantile(np.concatenate(statistics), 1 - np.array(LEVELS)) for statistics in found]
 
 
-def table(name: str, windows: tuple[int, ...], meaning: str, pixels: int) -> str:
-    rng = np.random.default_rng(20240229)
+def text(name: str, cells: list[list[np.ndarray]], meaning: str) -> str:
     lines = [f"{name}: Table = ("]
-    for n_before in BEFORE:
+    for n_before, row in zip(BEFORE, cells, strict=True):
         lines.append(f"    (  # {n_before} views before")
-        for n_after in AFTER:
-            values = ", ".join(f"{q:.3f}" for q in cell(n_before, n_after, windows, pixels, rng))
-            lines.append(f"        ({values}),")
+        lines += [f"        ({', '.join(f'{q:.3f}' for q in quantiles)})," for quantiles in row]
         lines.append("    ),")
-        print(name, n_before, flush=True)
     return "\n".join([*lines, ")", f'"""{meaning}"""', ""])
 
 
 def main() -> None:
     pixels = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
+    rng = np.random.default_rng(20240229)
+    tables: list[list[list[np.ndarray]]] = [[], []]
+    for n_before in BEFORE:
+        row = [cell(n_before, n_after, pixels, rng) for n_after in AFTER]
+        for k, table in enumerate(tables):
+            table.append([both[k] for both in row])
+        print(n_before, "views before: done", flush=True)
     axes = f"VIEWS_BEFORE = {BEFORE}\nVIEWS_AFTER = {AFTER}\nLEVELS = {LEVELS}\n"
-    moving = table("MOVING_SUM", (4, 8, 16, 32), "Windows of 4, 8, 16 and 32 views.", pixels)
-    step = table("LASTING_STEP", (), "A step that lasts to the end of the series, at least three views.", pixels)
+    moving = text("MOVING_SUM", tables[0], "Windows of 4, 8, 16 and 32 views.")
+    step = text("LASTING_STEP", tables[1], "A step that lasts to the end of the series, at least three views.")
     TARGET.write_text("\n".join([HEAD, axes, moving, step]))
 
 

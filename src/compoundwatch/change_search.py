@@ -59,13 +59,17 @@ MEAN, COUNT, MEAN_C, MEAN_S, EXTRA = (
 """Mean residual of the change, its number of views, its mean cosine and sine, the variance the season adds to it."""
 LAST = FREE_SLOT + 18 * TILE
 """The last running sum."""
+HISTORY_CROSS, HISTORY_SQUARE = FREE_SLOT + 19 * TILE, FREE_SLOT + 20 * TILE
+"""As CROSS and SQUARE, over the residuals of the reference period."""
 
 CORRELATION_CLIP = np.float32(2.5)
 """Errors beyond this many standard deviations count as this many when the correlation of neighbours is measured."""
 LARGEST_CORRELATION = np.float32(0.8)
+STANDARD_ERRORS = np.float32(0.5)
+"""By how many of its standard errors a correlation is lowered: white noise shall not look correlated by chance."""
 SHORTEST_STEP = 3
 """Views after a lasting step, at least."""
-ONE = np.float32(1)
+HALF, ONE = np.float32(0.5), np.float32(1)
 
 
 @compiled
@@ -79,32 +83,44 @@ def first_residuals(rows: F32, seen: F32, waves: F32, start: int, state: F32, ou
 
 
 @compiled
-def collect(rows: F32, seen: F32, start: int, state: F32, total: F32, faded: F32, order: I32) -> None:
-    """Close the gaps: running sums of the errors by number of view instead of by date.
+def collect(rows: F32, seen: F32, start: int, state: F32, errors: F32, order: I32) -> None:
+    """Close the gaps: errors and their dates by number of view, from 1, instead of by date.
 
-    ``total[k]`` is the sum of a pixel's first k errors from ``start`` on; ``faded[k]`` the same with error number m
-    (counted from the first view of all) divided by sqrt(m (m-1)); ``order[k]`` the date of view k, from 1. Rows beyond
-    a pixel's number of views are NaN.
+    Every date writes to the place of the next view, which a date without a view leaves to the following one: no branch.
+    Places beyond a pixel's number of views, AFTER, are zeroed.
     """
-    plain, fading, rank = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.int32)
-    total[:] = np.nan
-    faded[:] = np.nan
+    place = np.ones(TILE, np.int32)
+    for t in range(start, start + errors.shape[0] - 1):
+        for p in range(TILE):
+            errors[place[p], p] = rows[t, p]
+            order[place[p], p] = t
+        for p in range(TILE):
+            place[p] += np.int32(seen[t, p])
+    for p in range(TILE):
+        state[AFTER + p] = place[p] - 1
+    for k in range(errors.shape[0]):
+        at = np.float32(k)
+        for p in range(TILE):
+            errors[k, p] = errors[k, p] if (at >= ONE) & (at <= state[AFTER + p]) else np.float32(0)
+
+
+@compiled
+def running_sums(errors: F32, state: F32, total: F32, fade: F32, faded: F32) -> None:
+    """``total[k]`` = sum of the first k errors; ``faded[k]`` = the same with error k times ``fade[k]``.
+
+    ``fade[k]`` = 1 / sqrt(m (m-1)), where m counts the views from the first of all, so m = VIEWS + k.
+    """
     total[0, :] = 0
     faded[0, :] = 0
-    for t in range(start, rows.shape[0]):
+    fade[0, :] = 0
+    for k in range(1, errors.shape[0]):
+        at = np.float32(k)
         for p in range(TILE):
-            rank[p] += np.int32(seen[t, p])
-            m = state[VIEWS + p] + np.float32(rank[p])
-            plain[p] += rows[t, p]
-            fading[p] += rows[t, p] / np.sqrt(max(m * (m - ONE), ONE))
-        for p in range(TILE):  # a date that was not seen writes the same sums again: no branch
-            total[rank[p], p] = plain[p]
-            faded[rank[p], p] = fading[p]
-        for p in range(TILE):
-            if seen[t, p] > 0:
-                order[rank[p], p] = t
-    for p in range(TILE):
-        state[AFTER + p] = rank[p]
+            m = state[VIEWS + p] + at
+            weight = ONE / np.sqrt(max(m * (m - ONE), ONE))
+            fade[k, p] = weight
+            total[k, p] = total[k - 1, p] + errors[k, p]
+            faded[k, p] = faded[k - 1, p] + errors[k, p] * weight
 
 
 @compiled
@@ -117,7 +133,7 @@ def largest_window(total: F32, lengths: I32, state: F32) -> None:
             begin, end = np.float32(k), np.float32(k + h)
             for p in range(TILE):
                 z = (total[k + h, p] - total[k, p]) * scale
-                more = abs(z) > abs(state[WINDOW + p])
+                more = (abs(z) > abs(state[WINDOW + p])) & (end <= state[AFTER + p])
                 state[WINDOW + p] = z if more else state[WINDOW + p]
                 state[WINDOW_BEGIN + p] = begin if more else state[WINDOW_BEGIN + p]
                 state[WINDOW_END + p] = end if more else state[WINDOW_END + p]
@@ -131,26 +147,23 @@ def largest_step(faded: F32, state: F32) -> None:
     ratio of a step, whatever the number of views before and after it.
     """
     state[STEP : STEP_BEGIN + TILE] = 0
-    for p in range(TILE):
-        state[LAST + p] = faded[int(state[AFTER + p]), p]
     for k in range(faded.shape[0] - SHORTEST_STEP):
         begin = np.float32(k)
         for p in range(TILE):
             m, left = state[VIEWS + p] + begin, state[AFTER + p] - begin
-            z = (state[LAST + p] - faded[k, p]) * np.sqrt(m * (m + left) / max(left, ONE))
+            z = (faded[faded.shape[0] - 1, p] - faded[k, p]) * np.sqrt(m * (m + left) / max(left, ONE))
             more = (abs(z) > abs(state[STEP + p])) & (left >= SHORTEST_STEP)
             state[STEP + p] = z if more else state[STEP + p]
             state[STEP_BEGIN + p] = begin if more else state[STEP_BEGIN + p]
 
 
 @compiled
-def pooled_sigma(total: F32, best: int, state: F32) -> None:
+def pooled_sigma(errors: F32, best: int, state: F32) -> None:
     """SIGMA from the residuals of the reference period (SIZE) and the errors after it, less the change in ``best``."""
     state[SQUARE : SQUARE + TILE] = 0
-    for k in range(total.shape[0] - 1):
+    for k in range(1, errors.shape[0]):
         for p in range(TILE):
-            w = total[k + 1, p] - total[k, p]
-            state[SQUARE + p] += w * w if w == w else np.float32(0)
+            state[SQUARE + p] += errors[k, p] * errors[k, p]
     for p in range(TILE):
         degrees = max(state[VIEWS + p] + state[AFTER + p] - COEFFICIENTS - ONE, ONE)
         left = state[SIZE + p] + state[SQUARE + p] - state[best + p] * state[best + p]
@@ -159,52 +172,66 @@ def pooled_sigma(total: F32, best: int, state: F32) -> None:
 
 
 @compiled
-def correlation(total: F32, fades: bool, state: F32) -> None:
+def history_products(rows: F32, seen: F32, dates: int, state: F32) -> None:
+    """Products of neighbouring residuals, and squares, over the first ``dates`` dates, held within LIMIT."""
+    state[HISTORY_CROSS : HISTORY_SQUARE + TILE] = 0
+    state[NEIGHBOUR : NEIGHBOUR + TILE] = 0
+    for t in range(dates):
+        for p in range(TILE):
+            held = min(max(rows[t, p], -state[LIMIT + p]), state[LIMIT + p])
+            state[HISTORY_CROSS + p] += held * state[NEIGHBOUR + p]
+            state[HISTORY_SQUARE + p] += held * held
+            state[NEIGHBOUR + p] = held if seen[t, p] > 0 else state[NEIGHBOUR + p]
+
+
+@compiled
+def correlation(errors: F32, fade: F32, fades: bool, state: F32) -> None:
     """Correlation of neighbouring errors after a change is taken off; RHO keeps the smaller of itself and this.
 
-    Taken off is SLOPE over the views [BEGIN, END), divided by sqrt(m (m-1)) if it ``fades``. Errors are held within
-    LIMIT, so that clouds do not hide the correlation of the rest.
+    The residuals of the reference period are counted in. Taken off is SLOPE over the views [BEGIN, END), times ``fade``
+    if it ``fades``. Errors are held within LIMIT, so that clouds do not hide the correlation of the rest.
     """
     state[CROSS : NEIGHBOUR + TILE] = 0
-    for k in range(total.shape[0] - 1):
-        at = np.float32(k)
+    for k in range(1, errors.shape[0]):
+        at = np.float32(k - 1)
         for p in range(TILE):
-            w = total[k + 1, p] - total[k, p]
-            m = state[VIEWS + p] + at
-            size = state[SLOPE + p] / np.sqrt(max(m * (m + ONE), ONE)) if fades else state[SLOPE + p]
-            left = w - size if (at >= state[BEGIN + p]) & (at < state[END + p]) else w
-            held = min(max(left, -state[LIMIT + p]), state[LIMIT + p]) if w == w else np.float32(0)
+            size = state[SLOPE + p] * fade[k, p] if fades else state[SLOPE + p]
+            left = errors[k, p] - size if (at >= state[BEGIN + p]) & (at < state[END + p]) else errors[k, p]
+            held = min(max(left, -state[LIMIT + p]), state[LIMIT + p])
             state[CROSS + p] += held * state[NEIGHBOUR + p]
             state[SQUARE + p] += held * held
             state[NEIGHBOUR + p] = held
     for p in range(TILE):
-        state[RHO + p] = min(state[RHO + p], state[CROSS + p] / max(state[SQUARE + p], TINY))
+        cross, square = state[CROSS + p] + state[HISTORY_CROSS + p], state[SQUARE + p] + state[HISTORY_SQUARE + p]
+        state[RHO + p] = min(state[RHO + p], cross / max(square, TINY))
 
 
 @compiled
-def noise(total: F32, lasting: bool, state: F32) -> None:
+def noise(rows: F32, seen: F32, dates: int, errors: F32, fade: F32, lasting: bool, state: F32) -> None:
     """SIGMA of one view, and RHO, the correlation of neighbours beyond what white noise shows by chance.
 
-    The correlation is the smaller of those left when the best window and when the best step is taken off, less one
-    standard error, 1 / sqrt(n): a change must not pass for correlation.
+    The correlation is the smaller of those left when the best window and when the best step is taken off, for a change
+    must not pass for correlation; less half a standard error, 1 / sqrt(n).
     """
-    pooled_sigma(total, STEP if lasting else WINDOW, state)
+    pooled_sigma(errors, STEP if lasting else WINDOW, state)
+    history_products(rows, seen, dates, state)
     for p in range(TILE):
         state[RHO + p] = LARGEST_CORRELATION
         m, n = state[VIEWS + p] + state[STEP_BEGIN + p], state[VIEWS + p] + state[AFTER + p]
         state[SLOPE + p] = state[STEP + p] * np.sqrt(m * n / max(n - m, ONE))
         state[BEGIN + p] = state[STEP_BEGIN + p]
         state[END + p] = state[AFTER + p]
-    correlation(total, True, state)
+    correlation(errors, fade, True, state)
     if not lasting:
         for p in range(TILE):
             length = max(state[WINDOW_END + p] - state[WINDOW_BEGIN + p], ONE)
             state[SLOPE + p] = state[WINDOW + p] / np.sqrt(length)
             state[BEGIN + p] = state[WINDOW_BEGIN + p]
             state[END + p] = state[WINDOW_END + p]
-        correlation(total, False, state)
+        correlation(errors, fade, False, state)
     for p in range(TILE):
-        state[RHO + p] = max(state[RHO + p] - ONE / np.sqrt(max(state[AFTER + p], ONE)), np.float32(0))
+        n = max(state[VIEWS + p] + state[AFTER + p], ONE)
+        state[RHO + p] = max(state[RHO + p] - STANDARD_ERRORS / np.sqrt(n), np.float32(0))
 
 
 @compiled
@@ -275,7 +302,7 @@ def sharpen_date(first: F32, seen: F32, start: int, state: F32) -> None:
     for t in range(first.shape[0] - 1, -1, -1):
         date = np.float32(start + t)
         for p in range(TILE):
-            half = abs(state[MEAN + p]) / 2
+            half = HALF * abs(state[MEAN + p])
             signed = first[t, p] if state[MEAN + p] > 0 else -first[t, p]
             on = (seen[start + t, p] > 0) & (date <= state[END + p])
             state[CROSS + p] += min(max(signed - half, -half), half) if on else np.float32(0)
@@ -313,23 +340,21 @@ def _tile(
 ) -> None:
     """Monitor the ``count`` pixels from ``at`` on; no ``windows`` = search for a lasting step only."""
     T, later, lasting = values.shape[0], values.shape[0] - dates, windows.size == 0
-    rows, seen, state = (
-        np.empty((T, TILE), np.float32),
-        np.empty((T, TILE), np.float32),
-        np.zeros(SLOTS * TILE, np.float32),
-    )
+    rows, seen = np.empty((T + 1, TILE), np.float32), np.empty((T + 1, TILE), np.float32)
+    state = np.zeros(SLOTS * TILE, np.float32)
     load(values, at, count, rows, seen, state)
     fit(rows, seen, waves, dates, numbers, state)
     first, matrix = np.empty((later, TILE), np.float32), state[A00 : A22 + TILE].copy()
     first_residuals(rows, seen, waves, dates, state, first)
     prediction_errors(rows, seen, waves, dates, state)
 
-    total, faded = np.empty((later + 1, TILE), np.float32), np.empty((later + 1, TILE), np.float32)
-    order = np.zeros((later + 1, TILE), np.int32)
-    collect(rows, seen, dates, state, total, faded, order)
+    errors, order = np.empty((later + 1, TILE), np.float32), np.zeros((later + 1, TILE), np.int32)
+    total, fade, faded = np.empty_like(errors), np.empty_like(errors), np.empty_like(errors)
+    collect(rows, seen, dates, state, errors, order)
+    running_sums(errors, state, total, fade, faded)
     largest_window(total, windows, state)
     largest_step(faded, state)
-    noise(total, lasting, state)
+    noise(rows, seen, dates, errors, fade, lasting, state)
     date_of_change(total, lasting, state)
     for p in range(count):
         state[BEGIN + p], state[END + p] = order[int(state[BEGIN + p]) + 1, p], order[int(state[END + p]), p]

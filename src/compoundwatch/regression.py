@@ -14,7 +14,9 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
 
 from compoundwatch.formulas import DAYS_PER_YEAR
 
@@ -64,16 +66,50 @@ def compiled_parallel(function: F) -> F:
     return cast(F, njit(parallel=True, fastmath=liberties, error_model="numpy", cache=True)(function))
 
 
+@intrinsic
+def _bits(context: Any, x: Any) -> Any:
+    """The bits of a float32 as int32."""
+    return types.int32(types.float32), lambda c, b, s, a: b.bitcast(a[0], ir.IntType(32))
+
+
+@intrinsic
+def _from_bits(context: Any, x: Any) -> Any:
+    return types.float32(types.int32), lambda c, b, s, a: b.bitcast(a[0], ir.FloatType())
+
+
+@compiled
+def log32(x: Any) -> Any:
+    """Natural logarithm of a positive float32, about 1e-7 exact, in vector instructions (the library's is not).
+
+    x = 2^e (1 + m) with m in -0.29 ... 0.41; log(1 + m) = 2 atanh(m / (2 + m)), of which five terms are enough.
+    """
+    bits = _bits(x) - np.int32(0x3F3504F3)  # type: ignore[call-arg]
+    exponent = np.float32(bits >> np.int32(23))
+    m = _from_bits((bits & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3)) - np.float32(1)
+    s = m / (m + np.float32(2))
+    q = s * s
+    series = np.float32(2 / 9)
+    series = series * q + np.float32(2 / 7)
+    series = series * q + np.float32(2 / 5)
+    series = series * q + np.float32(2 / 3)
+    return exponent * np.float32(0.6931471805599453) + s * (np.float32(2) + q * series)
+
+
 def cycles(days: npt.ArrayLike) -> F32:
-    """Cosine and sine of one, then of two cycles of 365.25 days: float32 (n_dates, 4); days since 1970-01-01."""
+    """Cosine and sine of one, then of two cycles of 365.25 days, and a row of zeros: float32 (n_dates + 1, 4)."""
     angle = 2 * np.pi * np.asarray(days, dtype=np.float64) / DAYS_PER_YEAR
     columns = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
-    return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)
+    return np.concatenate([np.stack(columns, axis=1), np.zeros((1, 4))]).astype(np.float32)
 
 
 @compiled
 def load(values: F32, at: int, count: int, rows: F32, seen: F32, state: F32) -> None:
-    """Copy the ``count`` pixels from ``at`` on. Each pixel's first value is taken off, which saves float32 digits."""
+    """Copy the ``count`` pixels from ``at`` on into ``rows``, which has one row more than ``values`` has dates.
+
+    Each pixel's first value is taken off, which saves float32 digits.
+    """
+    rows[values.shape[0]] = 0
+    seen[values.shape[0]] = 0
     if count < TILE:
         rows[:] = 0
         seen[:] = 0
@@ -96,21 +132,24 @@ def load(values: F32, at: int, count: int, rows: F32, seen: F32, state: F32) -> 
 def add_up(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
     """X'X and X'y over the first ``dates`` dates.
 
-    Products of cosine and sine are sums of those of twice the frequency, so that five sums make the six products.
+    Products of cosine and sine are sums of those of twice the frequency, so that five sums make the six products. Dates
+    are taken two at a time, to touch the sums half as often; the last row of all is empty and pairs with an odd one.
     """
     state[VIEWS : XY2 + TILE] = 0
-    for t in range(dates):
+    for t in range(0, dates, 2):
+        u = t + 1 if t + 1 < dates else rows.shape[0] - 1
         c, s, c2, s2 = waves[t, 0], waves[t, 1], waves[t, 2], waves[t, 3]
+        d, z, d2, z2 = waves[u, 0], waves[u, 1], waves[u, 2], waves[u, 3]
         for p in range(TILE):
-            n, y = seen[t, p], rows[t, p]
-            state[VIEWS + p] += n
-            state[SUM_C + p] += c * n
-            state[SUM_S + p] += s * n
-            state[SUM_C2 + p] += c2 * n
-            state[SUM_S2 + p] += s2 * n
-            state[XY0 + p] += y
-            state[XY1 + p] += c * y
-            state[XY2 + p] += s * y
+            n, y, m, x = seen[t, p], rows[t, p], seen[u, p], rows[u, p]
+            state[VIEWS + p] += n + m
+            state[SUM_C + p] += c * n + d * m
+            state[SUM_S + p] += s * n + z * m
+            state[SUM_C2 + p] += c2 * n + d2 * m
+            state[SUM_S2 + p] += s2 * n + z2 * m
+            state[XY0 + p] += y + x
+            state[XY1 + p] += c * y + d * x
+            state[XY2 + p] += s * y + z * x
 
 
 @compiled
@@ -171,20 +210,27 @@ def residuals(rows: F32, seen: F32, waves: F32, dates: int, squared: bool, state
 
 @compiled
 def huber_round(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
-    """Take the last step off the rows; X'y and SIZE (squares) of the rows held within LIMIT, the pseudo-values."""
+    """Take the last step off the rows; X'y and SIZE (squares) of the rows held within LIMIT, the pseudo-values.
+
+    Dates are taken two at a time, as in ``add_up``.
+    """
     state[SIZE : SIZE + TILE] = 0
     state[XY0 : XY2 + TILE] = 0
-    for t in range(dates):
-        c, s = waves[t, 0], waves[t, 1]
+    for t in range(0, dates, 2):
+        u = t + 1 if t + 1 < dates else rows.shape[0] - 1
+        c, s, d, z = waves[t, 0], waves[t, 1], waves[u, 0], waves[u, 1]
         for p in range(TILE):
-            season = state[STEP0 + p] + c * state[STEP1 + p] + s * state[STEP2 + p]
-            r = rows[t, p] - season * seen[t, p]
-            rows[t, p] = r
-            held = min(max(r, -state[LIMIT + p]), state[LIMIT + p])
-            state[SIZE + p] += held * held
-            state[XY0 + p] += held
-            state[XY1 + p] += c * held
-            state[XY2 + p] += s * held
+            level, cosine, sine = state[STEP0 + p], state[STEP1 + p], state[STEP2 + p]
+            x = rows[t, p] - (level + c * cosine + s * sine) * seen[t, p]
+            y = rows[u, p] - (level + d * cosine + z * sine) * seen[u, p]
+            rows[t, p] = x
+            rows[u, p] = y
+            x = min(max(x, -state[LIMIT + p]), state[LIMIT + p])
+            y = min(max(y, -state[LIMIT + p]), state[LIMIT + p])
+            state[SIZE + p] += x * x + y * y
+            state[XY0 + p] += x + y
+            state[XY1 + p] += c * x + d * y
+            state[XY2 + p] += s * x + z * y
 
 
 @compiled
@@ -226,7 +272,7 @@ def fit(
 
 @compiled
 def prediction_errors(rows: F32, seen: F32, waves: F32, start: int, state: F32) -> None:
-    """Turn the rows from ``start`` on into standardised one-step prediction errors.
+    """Turn the rows from ``start`` on, but for the empty last one, into standardised one-step prediction errors.
 
     Each view is predicted from all views before it and its error divided by what that prediction's own uncertainty
     makes of the noise; under "nothing happened" they are independent with one variance, however few views the season
@@ -235,7 +281,7 @@ def prediction_errors(rows: F32, seen: F32, waves: F32, start: int, state: F32) 
     Coefficients and (X'X)^-1 are brought up to the last date by recursive least squares.
     """
     one = np.float32(1)
-    for t in range(start, rows.shape[0]):
+    for t in range(start, rows.shape[0] - 1):
         c, s = waves[t, 0], waves[t, 1]
         for p in range(TILE):
             n = seen[t, p]

@@ -145,19 +145,18 @@ def _table(most: int, length: int) -> F64:
 
 
 @r.compiled
-def _smallest_of_row(total: F32, length: int, state: F32) -> None:
+def _smallest_of_row(errors: F32, length: int, state: F32) -> None:
     """WINDOW = the largest, over rows of ``length`` errors on one side, of a row's smallest error; and its begin."""
     least, most = np.empty(r.TILE, np.float32), np.empty(r.TILE, np.float32)
     state[WINDOW : WINDOW_BEGIN + r.TILE] = 0
-    for k in range(total.shape[0] - length):
+    for k in range(errors.shape[0] - length):
         at = np.float32(k)
         least[:] = r.LARGEST
         most[:] = -r.LARGEST
         for j in range(length):
             for p in range(r.TILE):
-                w = total[k + j + 1, p] - total[k + j, p]
-                least[p] = min(least[p], w) if w == w else np.float32(0)
-                most[p] = max(most[p], w) if w == w else np.float32(0)
+                least[p] = min(least[p], errors[k + j + 1, p])  # zero beyond the last view, which is no anomaly
+                most[p] = max(most[p], errors[k + j + 1, p])
         for p in range(r.TILE):
             size = max(least[p], np.float32(0)) + min(most[p], np.float32(0))
             more = abs(size) > abs(state[WINDOW + p])
@@ -179,7 +178,7 @@ def _tiles(
     for tile in prange((pixels + r.TILE - 1) // r.TILE):
         at = tile * r.TILE
         count = min(r.TILE, pixels - at)
-        rows, seen = np.empty((T, r.TILE), np.float32), np.empty((T, r.TILE), np.float32)
+        rows, seen = np.empty((T + 1, r.TILE), np.float32), np.empty((T + 1, r.TILE), np.float32)
         state = np.zeros(r.SLOTS * r.TILE, np.float32)
         r.load(values, at, count, rows, seen, state)
         r.fit(rows, seen, waves, dates, (RIDGE, 1.0, 1.0, 0, 1e6), state)
@@ -190,10 +189,9 @@ def _tiles(
             state[r.SIGMA + p] = max(np.sqrt(state[r.SIZE + p] / free), r.RESOLUTION * abs(state[r.SHIFT + p]) + r.TINY)
             state[r.LIMIT + p] = r.LARGEST
         r.prediction_errors(rows, seen, waves, dates, state)
-        total, faded = np.empty((T - dates + 1, r.TILE), np.float32), np.empty((T - dates + 1, r.TILE), np.float32)
-        order = np.zeros((T - dates + 1, r.TILE), np.int32)
-        collect(rows, seen, dates, state, total, faded, order)
-        _smallest_of_row(total, length, state)
+        errors, order = np.empty((T - dates + 1, r.TILE), np.float32), np.zeros((T - dates + 1, r.TILE), np.int32)
+        collect(rows, seen, dates, state, errors, order)
+        _smallest_of_row(errors, length, state)
         for p in range(r.TILE):
             state[BEGIN + p] = order[min(int(state[WINDOW_BEGIN + p]) + 1, T - dates), p]
             state[END + p] = order[int(state[AFTER + p]), p]

@@ -5,23 +5,21 @@ Method, limits and measured false-alarm rates: docs/detectors/omnibus.md.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
 from compoundwatch.formulas import omnibus_p_value
 from compoundwatch.model import FloatArray, PixelChange
-from compoundwatch.regression import compiled, compiled_parallel
+from compoundwatch.regression import compiled, compiled_parallel, log32
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 TILE = 256
-HALF, ONE = np.float32(0.5), np.float32(1)
+ONE = np.float32(1)
 
 
 class Omnibus:
@@ -85,35 +83,6 @@ class Omnibus:
         )
 
 
-@intrinsic
-def _bits(context: Any, x: Any) -> Any:
-    """The bits of a float32 as int32."""
-    return types.int32(types.float32), lambda c, b, s, a: b.bitcast(a[0], ir.IntType(32))
-
-
-@intrinsic
-def _from_bits(context: Any, x: Any) -> Any:
-    return types.float32(types.int32), lambda c, b, s, a: b.bitcast(a[0], ir.FloatType())
-
-
-@compiled
-def _log(x: Any) -> Any:
-    """Natural logarithm of a positive float32, about 1e-7 exact, in vector instructions (the library's is not).
-
-    x = 2^e (1 + m) with m in -0.29 ... 0.41; log(1 + m) = 2 atanh(m / (2 + m)), of which five terms are enough.
-    """
-    bits = _bits(x) - np.int32(0x3F3504F3)  # type: ignore[call-arg]
-    exponent = np.float32(bits >> np.int32(23))
-    m = _from_bits((bits & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3)) - ONE
-    s = m / (m + np.float32(2))
-    q = s * s
-    series = np.float32(2 / 9)
-    series = series * q + np.float32(2 / 7)
-    series = series * q + np.float32(2 / 5)
-    series = series * q + np.float32(2 / 3)
-    return exponent * np.float32(0.6931471805599453) + s * (np.float32(2) + q * series)
-
-
 @compiled
 def _load(values: F32, at: int, count: int, dates: int, rows: F32, seen: F32, sums: F32) -> None:
     """Copy a tile; sums = views and intensities before, views and intensities after, logarithms after."""
@@ -134,7 +103,7 @@ def _load(values: F32, at: int, count: int, dates: int, rows: F32, seen: F32, su
         if t >= dates:
             for p in range(TILE):
                 x = rows[t, p] if seen[t, p] > 0 else ONE
-                sums[4, p] += _log(x)
+                sums[4, p] += log32(x)
 
 
 @compiled
@@ -155,7 +124,7 @@ def _split(rows: F32, seen: F32, dates: int, sums: F32, best: F32) -> None:
             late[1, p] = s
             m, early = sums[0, p] + sums[2, p] - k, sums[1, p] + sums[3, p] - s
             early_mean, late_mean = max(early, np.float32(1e-30)) / max(m, ONE), s / max(k, ONE)
-            cost = m * _log(max(early_mean, np.float32(1e-30))) + k * _log(max(late_mean, np.float32(1e-30)))
+            cost = m * log32(max(early_mean, np.float32(1e-30))) + k * log32(max(late_mean, np.float32(1e-30)))
             better = (seen[t, p] > 0) & (cost < best[0, p])
             best[0, p] = cost if better else best[0, p]
             best[1, p] = date if better else best[1, p]
