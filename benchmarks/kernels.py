@@ -148,7 +148,7 @@ def main() -> None:
     late = found.day.reshape(ROWS, COLS)[:, COLS // 2 :] - int(BREAK.astype(np.int64))
     print(
         f"harmonic_mosum at 0.01: found {called[:, COLS // 2 :].mean():.4f}, false alarms "
-        f"{called[:, : COLS // 2].mean():.4f}, first anomalous view {np.median(late):.0f} days after the change in the median"
+        f"{called[:, : COLS // 2].mean():.4f}, date {np.median(late):.0f} days late in the median"
     )
 
 

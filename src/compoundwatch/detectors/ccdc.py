@@ -15,12 +15,14 @@ from scipy import stats
 
 from compoundwatch import regression as r
 from compoundwatch.change_search import (
-    AFTER,
     BEGIN,
     COUNT,
+    CROSS,
     END,
     EXTRA,
     MEAN,
+    SLOPE,
+    SQUARE,
     WINDOW,
     WINDOW_BEGIN,
     collect,
@@ -35,6 +37,8 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 RIDGE = 1e-4
+CLIP = np.float32(4)
+"""Errors beyond this many sigma count as this many: a few clouds must not teach the season a new level."""
 SIZES = np.linspace(0, 12, 241)
 """Anomaly sizes, in sigma, at which probabilities are tabulated."""
 SCORES = np.linspace(-6, 6, 61)
@@ -71,9 +75,10 @@ class Ccdc:
         Returns
         -------
         PixelChange. ``statistic`` is the size of the smallest of the ``consecutive`` standardised prediction errors, in
-        the row where it is largest, positive for a rise. ``day`` is the first view of the new level, ``day_earliest``
-        the last view before it, ``day_latest`` = ``day``. ``effect`` is the mean from then on of value minus season of
-        the reference period. All are NaN for a pixel with fewer than ``min_before`` or ``min_after`` views.
+        the row where it is largest (at most 4), positive for a rise. ``day`` is the first view of the new level,
+        ``day_earliest`` the last view before it, ``day_latest`` = ``day``. ``effect`` is the mean of value minus season
+        of the reference period, from then on to the end of the series or of a spell that passes. All are NaN for a
+        pixel with fewer than ``min_before`` or ``min_after`` views.
         """
         cube = np.ascontiguousarray(values, dtype=np.float32)
         dates, pixels = int(np.searchsorted(days, reference_end, side="left")), cube.shape[1]
@@ -164,6 +169,23 @@ def _smallest_of_row(errors: F32, length: int, state: F32) -> None:
             state[WINDOW_BEGIN + p] = at if more else state[WINDOW_BEGIN + p]
 
 
+@r.compiled
+def _end_of_change(first: F32, seen: F32, start: int, state: F32) -> None:
+    """END = the date up to which the residuals from BEGIN on have the largest standardised sum, with WINDOW's sign."""
+    state[CROSS : SQUARE + r.TILE] = 0
+    state[SLOPE : SLOPE + r.TILE] = -r.LARGEST
+    for t in range(first.shape[0]):
+        date = np.float32(start + t)
+        for p in range(r.TILE):
+            on = seen[start + t, p] if date >= state[BEGIN + p] else np.float32(0)
+            state[CROSS + p] += on * first[t, p] * np.sign(state[WINDOW + p])
+            state[SQUARE + p] += on
+            z = state[CROSS + p] / np.sqrt(max(state[SQUARE + p], np.float32(1)))
+            more = (on > 0) & (z > state[SLOPE + p])
+            state[SLOPE + p] = z if more else state[SLOPE + p]
+            state[END + p] = date if more else state[END + p]
+
+
 @r.compiled_parallel
 def _tiles(
     values: F32,
@@ -187,15 +209,15 @@ def _tiles(
         for p in range(r.TILE):  # least squares, unlike the scale that the fit starts from: its law is known
             free = max(state[r.VIEWS + p] - r.COEFFICIENTS, np.float32(1))
             state[r.SIGMA + p] = max(np.sqrt(state[r.SIZE + p] / free), r.RESOLUTION * abs(state[r.SHIFT + p]) + r.TINY)
-            state[r.LIMIT + p] = r.LARGEST
+            state[r.LIMIT + p] = CLIP * state[r.SIGMA + p]
         r.prediction_errors(rows, seen, waves, dates, state)
         errors, order = np.empty((T - dates + 1, r.TILE), np.float32), np.zeros((T - dates + 1, r.TILE), np.int32)
         collect(rows, seen, dates, state, errors, order)
         _smallest_of_row(errors, length, state)
         for p in range(r.TILE):
             state[BEGIN + p] = order[min(int(state[WINDOW_BEGIN + p]) + 1, T - dates), p]
-            state[END + p] = order[int(state[AFTER + p]), p]
             state[r.LIMIT + p] = np.float32(2.5) * state[r.SIGMA + p]
+        _end_of_change(first, seen, dates, state)
         mean_effect(first, seen, waves, dates, state)
         sharpen_date(first, seen, dates, state)
         state[r.A00 : r.A22 + r.TILE] = matrix
