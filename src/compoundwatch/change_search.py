@@ -69,6 +69,8 @@ STANDARD_ERRORS = np.float32(0.5)
 """By how many of its standard errors a correlation is lowered: white noise shall not look correlated by chance."""
 SHORTEST_STEP = 3
 """Views after a lasting step, at least."""
+CHUNKS = 64
+"""Runs of tiles that threads share out; each has its own arrays, made once: new memory for every tile costs a fifth."""
 HALF, ONE = np.float32(0.5), np.float32(1)
 
 
@@ -336,20 +338,18 @@ def _tile(
     windows: I32,
     numbers: tuple[float, float, float, int, float],
     enough: tuple[int, int],
+    work: tuple[F32, F32, F32, F32, F32, F32, F32, F32, I32],
     out: tuple[F32, F32, F32, I32, I32, I32, I32],
 ) -> None:
     """Monitor the ``count`` pixels from ``at`` on; no ``windows`` = search for a lasting step only."""
-    T, later, lasting = values.shape[0], values.shape[0] - dates, windows.size == 0
-    rows, seen = np.empty((T + 1, TILE), np.float32), np.empty((T + 1, TILE), np.float32)
-    state = np.zeros(SLOTS * TILE, np.float32)
+    rows, seen, state, first, errors, total, fade, faded, order = work
+    lasting = windows.size == 0
     load(values, at, count, rows, seen, state)
     fit(rows, seen, waves, dates, numbers, state)
-    first, matrix = np.empty((later, TILE), np.float32), state[A00 : A22 + TILE].copy()
+    matrix = state[A00 : A22 + TILE].copy()
     first_residuals(rows, seen, waves, dates, state, first)
     prediction_errors(rows, seen, waves, dates, state)
 
-    errors, order = np.empty((later + 1, TILE), np.float32), np.zeros((later + 1, TILE), np.int32)
-    total, fade, faded = np.empty_like(errors), np.empty_like(errors), np.empty_like(errors)
     collect(rows, seen, dates, state, errors, order)
     running_sums(errors, state, total, fade, faded)
     largest_window(total, windows, state)
@@ -416,7 +416,15 @@ def monitor_tiles(
     statistic, effect, its standard error, index of the first date of the change and of the last view before it (-1 =
     none), numbers of views before and after.
     """
-    pixels = values.shape[1]
-    for k in prange((pixels + TILE - 1) // TILE):
-        count = min(TILE, pixels - k * TILE)
-        _tile(values, k * TILE, count, waves, dates, windows, numbers, enough, out)
+    pixels, high, later = values.shape[1], values.shape[0] + 1, values.shape[0] - dates
+    tiles = (pixels + TILE - 1) // TILE
+    chunks = min(tiles, CHUNKS)
+    for chunk in prange(chunks):
+        rows, seen = np.empty((high, TILE), np.float32), np.empty((high, TILE), np.float32)
+        state, order = np.zeros(SLOTS * TILE, np.float32), np.zeros((later + 1, TILE), np.int32)
+        first, errors = np.empty((later, TILE), np.float32), np.empty((later + 1, TILE), np.float32)
+        total, fade, faded = np.empty_like(errors), np.empty_like(errors), np.empty_like(errors)
+        work = (rows, seen, state, first, errors, total, fade, faded, order)
+        for k in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
+            count = min(TILE, pixels - k * TILE)
+            _tile(values, k * TILE, count, waves, dates, windows, numbers, enough, work, out)

@@ -19,6 +19,8 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 TILE = 256
+CHUNKS = 64
+"""Runs of tiles that threads share out; each has its own arrays, made once."""
 ONE = np.float32(1)
 
 
@@ -86,8 +88,9 @@ class Omnibus:
 @compiled
 def _load(values: F32, at: int, count: int, dates: int, rows: F32, seen: F32, sums: F32) -> None:
     """Copy a tile; sums = views and intensities before, views and intensities after, logarithms after."""
-    rows[:] = 0
-    seen[:] = 0
+    if count < TILE:
+        rows[:] = 0
+        seen[:] = 0
     sums[:] = 0
     for t in range(values.shape[0]):
         date = values[t, at : at + count]
@@ -147,27 +150,50 @@ def _tiles(
 ) -> None:
     """For every pixel: ln Q of the later dates' factors per look, the means before and after the best division."""
     T, pixels = values.shape
-    for tile in prange((pixels + TILE - 1) // TILE):
-        at = tile * TILE
-        count = min(TILE, pixels - at)
+    tiles = (pixels + TILE - 1) // TILE
+    chunks = min(tiles, CHUNKS)
+    for chunk in prange(chunks):
         rows, seen = np.empty((T, TILE), np.float32), np.empty((T, TILE), np.float32)
         sums, best = np.empty((5, TILE), np.float32), np.empty((4, TILE), np.float32)
-        _load(values, at, count, dates, rows, seen, sums)
-        _split(rows, seen, dates, sums, best)
-        for p in range(count):
-            m, k = sums[0, p], sums[2, p]
-            n_before[at + p], n_after[at + p], n_changed[at + p] = int(m), int(k), int(best[2, p])
-            if m > 0 and k > 0:
-                whole = np.log((sums[1, p] + sums[3, p]) / (m + k))
-                log_ratio[at + p] = sums[4, p] - k * whole + m * (np.log(sums[1, p] / m) - whole)
-                after[at + p] = best[3, p] / best[2, p]
-                before[at + p] = (sums[1, p] + sums[3, p] - best[3, p]) / (m + k - best[2, p])
-                t = int(best[1, p])
-                first[at + p] = t
+        for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
+            at = tile * TILE
+            count = min(TILE, pixels - at)
+            _load(values, at, count, dates, rows, seen, sums)
+            _split(rows, seen, dates, sums, best)
+            _results(seen, sums, best, at, count, log_ratio, before, after, first, last, n_before, n_after, n_changed)
+
+
+@compiled
+def _results(
+    seen: F32,
+    sums: F32,
+    best: F32,
+    at: int,
+    count: int,
+    log_ratio: F32,
+    before: F32,
+    after: F32,
+    first: I32,
+    last: I32,
+    n_before: I32,
+    n_after: I32,
+    n_changed: I32,
+) -> None:
+    """Write one tile's results; see ``_tiles``."""
+    for p in range(count):
+        m, k = sums[0, p], sums[2, p]
+        n_before[at + p], n_after[at + p], n_changed[at + p] = int(m), int(k), int(best[2, p])
+        if m > 0 and k > 0:
+            whole = np.log((sums[1, p] + sums[3, p]) / (m + k))
+            log_ratio[at + p] = sums[4, p] - k * whole + m * (np.log(sums[1, p] / m) - whole)
+            after[at + p] = best[3, p] / best[2, p]
+            before[at + p] = (sums[1, p] + sums[3, p] - best[3, p]) / (m + k - best[2, p])
+            t = int(best[1, p])
+            first[at + p] = t
+            t -= 1
+            while t > 0 and seen[t, p] == 0:
                 t -= 1
-                while t > 0 and seen[t, p] == 0:
-                    t -= 1
-                last[at + p] = t
+            last[at + p] = t
 
 
 DETECTOR = Omnibus()

@@ -18,6 +18,8 @@ from compoundwatch.regression import compiled, compiled_parallel
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 TILE = 256
+CHUNKS = 64
+"""Runs of tiles that threads share out; each has its own arrays, made once."""
 ONE = np.float32(1)
 LARGEST = np.float32(3e38)
 
@@ -85,8 +87,9 @@ class Welch:
 @compiled
 def _load(values: F32, at: int, count: int, rows: F32, seen: F32, shift: F32) -> None:
     """Copy a tile; each pixel's first value is taken off, so that float32 sums of squares stay exact."""
-    rows[:] = 0
-    seen[:] = 0
+    if count < TILE:
+        rows[:] = 0
+        seen[:] = 0
     shift[:] = 0
     for t in range(values.shape[0] - 1, -1, -1):
         date = values[t, at : at + count]
@@ -145,27 +148,36 @@ def _split(rows: F32, seen: F32, dates: int, work: F32, date: F32) -> None:
             date[p] = now if more else date[p]
 
 
+@compiled
+def _dates(seen: F32, date: F32, found: F32, at: int, count: int, first: I32, last: I32) -> None:
+    """First date after the division and last view before it, for pixels with views on both sides."""
+    for p in range(count):
+        if found[0, p] > 0 and found[3, p] > 0:
+            first[at + p] = int(date[p])
+            t = int(date[p]) - 1
+            while t > 0 and seen[t, p] == 0:
+                t -= 1
+            last[at + p] = t
+
+
 @compiled_parallel
 def _tiles(values: F32, dates: int, moments: F32, first: I32, last: I32) -> None:
     """For every pixel: views, mean and variance before and after, and the dates around the best division."""
     T, pixels = values.shape
-    for tile in prange((pixels + TILE - 1) // TILE):
-        at = tile * TILE
-        count = min(TILE, pixels - at)
+    tiles = (pixels + TILE - 1) // TILE
+    chunks = min(tiles, CHUNKS)
+    for chunk in prange(chunks):
         rows, seen, shift = np.empty((T, TILE), np.float32), np.empty((T, TILE), np.float32), np.empty(TILE, np.float32)
         found, work, date = np.empty((6, TILE), np.float32), np.empty((5, TILE), np.float32), np.zeros(TILE, np.float32)
-        _load(values, at, count, rows, seen, shift)
-        _moments(rows, seen, 0, dates, found[0], found[1], found[2])
-        _moments(rows, seen, dates, T, found[3], found[4], found[5])
-        _split(rows, seen, dates, work, date)
-        moments[:, at : at + count] = found[:, :count]
-        for p in range(count):
-            if found[0, p] > 0 and found[3, p] > 0:
-                first[at + p] = int(date[p])
-                t = int(date[p]) - 1
-                while t > 0 and seen[t, p] == 0:
-                    t -= 1
-                last[at + p] = t
+        for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
+            at = tile * TILE
+            count = min(TILE, pixels - at)
+            _load(values, at, count, rows, seen, shift)
+            _moments(rows, seen, 0, dates, found[0], found[1], found[2])
+            _moments(rows, seen, dates, T, found[3], found[4], found[5])
+            _split(rows, seen, dates, work, date)
+            moments[:, at : at + count] = found[:, :count]
+            _dates(seen, date, found, at, count, first, last)
 
 
 DETECTOR = Welch()
