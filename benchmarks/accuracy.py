@@ -22,6 +22,15 @@ from compoundwatch import detectors
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = ("TP", "FP", "FN", "TN")
+PUBLISHED = (
+    ("sar_ottawa", "Kappa 93.69", "DDNet, self-supervised (Qu et al. 2022, IEEE GRSL 19, 4013405; authors' notebook)"),
+    ("sar_ottawa", "Kappa 93.49", "NR-ELM family (log of qun1128/NBR-SPBL; Kappa computed from its FP and FN)"),
+    ("sar_farmland_d", "Kappa 90.66", "DSSN, supervised, includes training pixels (maps of YananZhao0630/SSN)"),
+    ("sar_inlandwater", "-", "none found"),
+    ("landsat_taizhou", "-", "none found"),
+    ("oscd", "F1 54.30", "BTC-B, supervised, the ten TEST cities, not these six (arXiv 2507.03367)"),
+)
+"""Figures of others, from each pair's SOURCE.md; unlike the simple methods they were not measured here."""
 
 
 def scorer():
@@ -85,6 +94,9 @@ def main() -> None:
                 pooled[method] = pooled.get(method, 0) + np.array([measured[c] for c in COUNTS])
     for method, counts in pooled.items():
         show("oscd, pooled", method, score.from_counts(*map(int, counts)))
+    print("\nPublished (not measured here):")
+    for pair, figure, origin in PUBLISHED:
+        print(f"{pair:20s} {figure:12s} {origin}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from compoundwatch.detectors.log_ratio import DETECTOR, thresholds
+from compoundwatch.detectors.log_ratio import DETECTOR, half_height
 
 SHAPE = (80, 110)
 
@@ -47,13 +48,35 @@ def test_decibels_say_the_same_as_power():
     np.testing.assert_allclose(power.p_value, decibels.p_value, atol=1e-3)
 
 
-def test_p_values_are_uniform_in_the_middle_where_nothing_changed():
-    shares = [
-        [(DETECTOR.compare(*speckled(10 + s), 0.01).p_value < level).mean() for level in (0.5, 0.1)] for s in range(6)
-    ]
-    half, tenth = np.mean(shares, axis=0)
-    assert half == pytest.approx(0.5, abs=0.06)
-    assert tenth == pytest.approx(0.1, abs=0.05)
+def test_p_values_have_their_size_where_nothing_changed():
+    shares = np.array(
+        [
+            [(DETECTOR.compare(*speckled(10 + s), 0.01).p_value < level).mean() for level in (0.5, 0.1, 0.05)]
+            for s in range(8)
+        ]
+    )
+    error = shares.std(axis=0, ddof=1) / np.sqrt(len(shares))
+    # docs/detectors/log_ratio.md states the size of small pairs as up to 0.06 at 0.05
+    assert (np.abs(shares.mean(axis=0) - (0.5, 0.1, 0.05)) < 3 * error + 0.01).all()
+
+
+@pytest.mark.parametrize("looks", [1, 4])
+@pytest.mark.parametrize("shared_pixels", [0.0, 0.8])
+def test_next_to_nothing_is_called_where_nothing_changed(looks, shared_pixels):
+    """Ground of four brightnesses, a drift over the image, and speckle that neighbours share more or less."""
+    shares = []
+    rows, cols = np.indices((150, 220))
+    ground = 10 ** (0.1 * (3 * ((cols // 55 + rows // 50) % 4) - 15))
+    for seed in range(6):
+        rng = np.random.default_rng(500 + seed)
+        waves = rng.normal(size=(2, looks, 2, *ground.shape))
+        if shared_pixels:
+            waves = ndimage.gaussian_filter(waves, (0, 0, 0, shared_pixels, shared_pixels))
+        speckle = (waves**2).sum(axis=2).mean(axis=1)
+        before, after = ground * speckle[0], ground * np.exp(0.1 * cols / 220) * speckle[1]
+        found = DETECTOR.compare(before[None].astype(np.float32), after[None].astype(np.float32), 0.01)
+        shares.append((found.direction != 0).mean())
+    assert np.mean(shares) <= 0.01
 
 
 def test_small_patches_are_not_called():
@@ -67,19 +90,41 @@ def test_small_patches_are_not_called():
     assert (found.direction[41:51, 21:37] == 1).all()
 
 
-def test_the_sign_with_the_larger_changes_has_the_higher_threshold():
-    rng = np.random.default_rng(5)
-    quiet, rise, fall = rng.normal(0, 0.1, 9000), rng.normal(3, 0.1, 1000), rng.normal(-1, 0.1, 300)
-    up, down = thresholds(np.concatenate([quiet, rise, fall]))
-    assert 0.4 < down <= up < 2.7
-    assert thresholds(-np.concatenate([quiet, rise, fall])) == (down, up)
+def test_a_strong_change_is_cut_at_half_its_height():
+    size = np.concatenate([np.full(90, 0.1), np.full(5, 1.0), np.full(5, 3.0)])
+    assert half_height(size, 0.5) == pytest.approx(1.0)  # half the mean of 1 and 3
+    assert half_height(size, 1.5) == pytest.approx(1.5)  # half of 3, which is the threshold itself
+    assert half_height(size, 5.0) == 5.0
+
+
+def test_the_outline_of_a_strong_change_is_not_widened():
+    found = DETECTOR.compare(*speckled(6, looks=16, rise=8.0), 0.01)
+    assert abs(int((found.direction == 1).sum()) - 600) < 30
+
+
+def test_rise_and_fall_beside_each_other():
+    before, after = speckled(7, rise=5.0)
+    after[:, 30:50, 10:40] /= 5
+    found = DETECTOR.compare(before, after, 0.01)
+    assert (found.direction[30:50, 10:40] == -1).mean() > 0.95
+    assert (found.direction[30:50, 60:90] == 1).mean() > 0.95
+
+
+def test_images_without_noise_equal_but_for_the_change():
+    before = np.full((1, *SHAPE), 50, dtype=np.float32)
+    after = before.copy()
+    after[0, 30:50, 60:90] = 150
+    found = DETECTOR.compare(before, after, 0.01)
+    np.testing.assert_array_equal(found.direction[3:-3, 3:-3], inside()[3:-3, 3:-3])
+    assert (found.p_value[10:20, 10:20] > 0.5).all()
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("name", "kappa"), [("sar_ottawa", 0.9369), ("sar_farmland_d", 0.7271), ("sar_inlandwater", 0.7089)]
+    ("name", "kappa"), [("sar_ottawa", 0.9369), ("sar_farmland_d", 0.7271), ("sar_inlandwater", 0.78)]
 )
-def test_real_pairs_beat_published_or_simple_methods(shared, name, kappa):
+def test_real_pairs_agree_with_the_labels(shared, name, kappa):
+    """Ottawa: above the published 0.9369 of DDNet; Farmland D: above PCA-KMeans; Inland Water: PCA-KMeans has 0.709."""
     from skimage.io import imread
 
     folder = shared / "labelled" / name

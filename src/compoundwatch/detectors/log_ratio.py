@@ -6,30 +6,30 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erfc
 
 from compoundwatch import images
-from compoundwatch.formulas import false_discovery
 from compoundwatch.model import FloatArray, PairChange
+
+Array = npt.NDArray[np.float64]
 
 DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
 
 
 class LogRatio:
-    """Log-ratio of lightly averaged images, made piecewise smooth, with one threshold per sign."""
+    """Log-ratio of lightly averaged images, smoothed but for its edges, with a minimum-error threshold per sign."""
 
     kind: Literal["pair"] = "pair"
     name = "log_ratio"
     title = "Log-ratio for radar images"
-    source = "Rignot and van Zyl 1993, doi:10.1109/36.239913; Rudin et al. 1992, doi:10.1016/0167-2789(92)90242-F"
+    source = "Rignot and van Zyl 1993, doi:10.1109/36.239913; Bazi et al. 2005, doi:10.1109/TGRS.2004.842441"
     suits: tuple[Literal["optical", "radar"], ...] = ("radar",)
     gain_invariant = False
     """A gain cancels, an offset does not: it is part of the ratio."""
 
-    blur_pixels = 0.7
+    blur_pixels = 0.55
     stiffness = 1.0
-    min_patch = 9
-    max_false_share = 0.2
+    likeness = 1.0
+    min_patch = 5
 
     def compare(self, before: FloatArray, after: FloatArray, alpha: float) -> PairChange:
         """Find where the backscatter rose or fell.
@@ -42,55 +42,60 @@ class LogRatio:
 
         Returns
         -------
-        PairChange. ``statistic`` is the smoothed log-ratio after over before, less its median, in standard deviations
-        of the unchanged pixels. ``p_value`` is two-sided, from the normal distribution. ``direction`` is its sign where
-        the pixel passes the threshold of that sign, ``alpha``, a false discovery rate of ``max_false_share``
-        (Benjamini and Hochberg 1995), and belongs to a patch of ``min_patch`` pixels.
+        PairChange. ``statistic`` is the smoothed log-ratio (natural logarithm) after over before, less its median.
+        ``p_value`` is the chance that the noise of the pixel's own sign, a generalised normal distribution fitted to
+        the pair, reaches this far out. ``direction`` is the sign where the pixel passes the threshold of that sign and
+        belongs to a patch of at least ``min_patch`` pixels, of which at least half have a p-value below ``alpha`` and
+        whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at the level ``alpha`` for all
+        patches of that area in the image together.
         """
-        ratio = np.mean([self._ratio(a, b) for a, b in zip(before, after, strict=True)], axis=0)
-        seen = np.isfinite(ratio)
+        pairs = [self._ratio(a, b) for a, b in zip(before, after, strict=True)]
+        raw, ratio = np.mean([r for r, _ in pairs], axis=0), np.mean([s for _, s in pairs], axis=0)
         p = np.full(ratio.shape, np.nan)
-        statistic = p.copy()
-        changed = np.zeros(ratio.shape, dtype=bool)
-        if seen.any():
-            up, down = thresholds(ratio[seen])
-            sigma = images.central_sigma(np.abs(ratio[seen]), min(up, down))
-            # Images without noise, equal but for the change: any difference is far beyond nothing.
-            sigma = max(sigma, 1e-6 * float(np.abs(ratio[seen]).max()), images.TINY)
-            statistic = ratio / sigma
-            p = erfc(np.abs(statistic) / np.sqrt(2))
-            sure = (p < alpha) & (false_discovery(p.ravel(), dependent=False).reshape(p.shape) < self.max_false_share)
-            changed = images.drop_small(sure & ((ratio > up) | (ratio < -down)), self.min_patch)
-        direction = np.where(changed, np.sign(np.nan_to_num(ratio)), 0)
-        return PairChange(statistic.astype(np.float32), p.astype(np.float32), direction.astype(np.int8))
+        direction = np.zeros(ratio.shape, dtype=np.int8)
+        for sign in (1, -1):
+            side = sign * ratio >= 0
+            size = np.abs(ratio[side])
+            tail = images.split_tail(size)
+            p[side] = tail.p_value(size)
+            beyond = np.zeros(ratio.shape, dtype=bool)
+            beyond[side] = size > half_height(size, tail.threshold)
+            direction[images.patches_beyond_noise(beyond, p < alpha, raw, self.min_patch, alpha)] = sign
+        return PairChange(ratio.astype(np.float32), p.astype(np.float32), direction)
 
-    def _ratio(self, before: FloatArray, after: FloatArray) -> npt.NDArray[np.float64]:
-        """Piecewise smooth log-ratio of one band, median 0, smoothed by as much as one pixel is noisy."""
+    def _ratio(self, before: FloatArray, after: FloatArray) -> tuple[Array, Array]:
+        """Log-ratio of one band with median 0: as it is, and smoothed by as much as one pixel is noisy.
+
+        The mean of two smoothers that keep edges and fail differently: total variation rounds off thin shapes,
+        non-local means leave grains where nothing looks alike.
+        """
         seen = np.isfinite(before) & np.isfinite(after)
         if not seen.any():
-            return np.full(before.shape, np.nan)
+            nothing = np.full(before.shape, np.nan)
+            return nothing, nothing
         a, b = np.where(seen, before, np.nan).astype(np.float64), np.where(seen, after, np.nan).astype(np.float64)
         if min(np.nanmedian(a), np.nanmedian(b)) < 0:
             a, b = np.exp(a / DECIBELS_PER_NEPER), np.exp(b / DECIBELS_PER_NEPER)
-        noise = images.noise_sigma(_log(b) - _log(a))
+        raw = _log(b) - _log(a)
+        noise = images.noise_sigma(raw)
         ratio = _log(images.gaussian(b, self.blur_pixels)) - _log(images.gaussian(a, self.blur_pixels))
         smooth = images.total_variation(ratio, self.stiffness * noise)
-        return np.asarray(smooth - np.nanmedian(smooth), dtype=np.float64)
+        smooth += images.nonlocal_mean(ratio, self.likeness * noise)
+        smooth *= 0.5
+        return raw - np.nanmedian(raw), smooth - np.nanmedian(smooth)
 
 
-def thresholds(ratio: FloatArray) -> tuple[float, float]:
-    """Sizes above which a rise and a fall count, both > 0.
+def half_height(size: FloatArray, threshold: float) -> float:
+    """Threshold at half the mean size of what passes ``threshold``, never below it.
 
-    Otsu's threshold between small and large ratios of either sign; a sign whose own ratios part farther out gets that
-    threshold. A sign without changes of its own thus keeps the common one.
+    Smoothing spreads an edge evenly to both sides, so that the true outline of a change runs where half its height is
+    reached; for changes far stronger than the noise a threshold just above the noise would draw it too wide.
     """
-    common = images.otsu(np.abs(ratio))
-    own = [images.otsu(part) for part in (ratio[ratio > 0], -ratio[ratio < 0])]
-    up, down = (max(common, t) if np.isfinite(t) else common for t in own)
-    return up, down
+    beyond = size[size > threshold]
+    return max(threshold, 0.5 * float(beyond.mean())) if beyond.size else threshold
 
 
-def _log(image: FloatArray) -> npt.NDArray[np.float64]:
+def _log(image: FloatArray) -> Array:
     """Logarithm with a floor of a fiftieth of the median, which keeps the darkest pixels from ruling."""
     middle = float(np.nanmedian(image))
     floor = 0.02 * middle if middle > 0 else max(1e-6 * float(np.nanmax(image)), images.TINY)
