@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from compoundwatch.errors import ContractError
+from compoundwatch.formulas import FloatArray as FloatArray
 from compoundwatch.grid import Grid
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from shapely.geometry.base import BaseGeometry
 
-FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 

@@ -374,13 +374,14 @@ def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]
         days = stack.by_day(scenes)
         clear = sorted(days, key=lambda d: min(s.cloud_percent or 0.0 for s in d.scenes))[:LAND_COVER_SCENES]
         mask = pixel_mask(site.geometry, grid)
+        unseen = [np.nan] * (2 * len(sensor.features))
         if not clear or not mask.any():
-            measures += [np.nan] * (2 * len(sensor.features))
+            measures += unseen
             continue
         try:
             cube, _ = stack.load(sorted(clear, key=lambda d: d.day), sensor, grid, plan.settings.load.threads)
         except StackError:
-            measures += [np.nan] * (2 * len(sensor.features))
+            measures += unseen
             continue
         for feature in sensor.features:
             values = cube[feature.name].values[:, mask]

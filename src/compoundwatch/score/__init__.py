@@ -12,7 +12,7 @@ import pandas as pd
 from compoundwatch.formulas import false_discovery
 from compoundwatch.model import AreaOfInterest, ScoreSettings, Sensor, SiteEffect, SiteState
 from compoundwatch.score.effects import Evidence, dates_to_try, evidence
-from compoundwatch.score.series import ACTIVITY, TileSeries, site_series, tile_series, usable_days
+from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
 from compoundwatch.score.states import site_effect, site_state
 
 __all__ = ["TileSeries", "score_sites", "site_series", "tile_series"]
@@ -74,7 +74,7 @@ def score_sites(
 
 def _wide(series: pd.DataFrame) -> dict[str, dict[tuple[str, str], pd.Series]]:
     """site id -> (sensor, feature) -> values indexed by day since 1970-01-01."""
-    days = series["acquired"].astype("int64") // 86_400_000_000_000
+    days = day_numbers(series["acquired"])
     table: dict[str, dict[tuple[str, str], pd.Series]] = {}
     for (site_id, sensor, feature), rows in series.assign(day=days).groupby(["site_id", "sensor", "feature"]):
         table.setdefault(str(site_id), {})[(str(sensor), str(feature))] = rows.set_index("day")["value"].sort_index()

@@ -24,6 +24,7 @@ from compoundwatch.formulas import huber_season
 from compoundwatch.model import SERIES_COLUMNS, BoolArray, FloatArray, check_series
 
 ACTIVITY = "activity"
+NANOSECONDS_PER_DAY = 86_400_000_000_000
 PARTNERS = 4
 """Number of following views that a persistent anomaly must last through."""
 CLIP = 5.0
@@ -175,7 +176,12 @@ def site_series(site_id: str, sensor: str, tiles: Iterable[TileSeries]) -> pd.Da
 def usable_days(series: pd.DataFrame, min_valid_fraction: float) -> Sequence[int]:
     """Days (since 1970-01-01) on which enough of the site was seen, sorted."""
     seen = series.loc[series["valid_fraction"] >= min_valid_fraction, "acquired"]
-    return sorted(set((seen.astype("int64") // 86_400_000_000_000).tolist()))
+    return sorted(set(day_numbers(seen).tolist()))
+
+
+def day_numbers(acquired: pd.Series) -> pd.Series:
+    """Days since 1970-01-01 (int64) of times in UTC with nanoseconds."""
+    return acquired.astype("int64") // NANOSECONDS_PER_DAY
 
 
 @contextmanager
