@@ -15,7 +15,12 @@ def stack():
     dims = ("time", "y", "x")
     return xr.Dataset(
         {"ndvi": (dims, np.zeros((3, 4, 5), np.float32)), "valid": (dims, np.ones((3, 4, 5), bool))},
-        coords={"day": ("time", [1, 2, 2]), "scene_id": ("time", ["a", "b", "c"]), "look": ("time", ["n"] * 3)},
+        coords={
+            "day": ("time", [1, 2, 2]),
+            "scene_id": ("time", ["a", "b", "c"]),
+            "look": ("time", ["n"] * 3),
+            "version": ("time", ["v"] * 3),
+        },
         attrs={"grid_key": "k", "sensor": "s"},
     )
 

@@ -133,10 +133,10 @@ def check(areas: Path, events: Path | None, as_json: bool) -> None:
 @click.option("--site", "sites", multiple=True, metavar="ID", help="Watch this site only; may be repeated.")
 @click.option(
     "--catalog",
-    default="earth-search",
-    show_default=True,
+    "catalog",
+    multiple=True,
     metavar="URL|PATH",
-    help="STAC API, or a folder with a catalog.json.",
+    help="STAC API, or a folder with a catalog.json or granules; may be repeated. Default: public catalogues.",
 )
 @click.option(
     "--sensor",
@@ -157,7 +157,7 @@ def check(areas: Path, events: Path | None, as_json: bool) -> None:
 def watch(
     areas: Path,
     sites: tuple[str, ...],
-    catalog: str,
+    catalog: tuple[str, ...],
     sensor_names: tuple[str, ...],
     start: dt.datetime | None,
     end: dt.datetime | None,

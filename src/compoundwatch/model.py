@@ -118,13 +118,19 @@ class AreaOfInterest:
 
 @dataclass(frozen=True)
 class Band:
-    """One band of a sensor: its name here, the asset keys it has in catalogues (first found wins), pixel size (m)."""
+    """One band of a sensor: its name here, the asset keys it has in catalogues (first found wins), pixel size (m).
+
+    ``quality`` bands hold codes. ``nearest`` bands are never interpolated (quality bands are not either). ``layer`` is
+    the path of the band inside an HDF5 file; empty where each band has a file of its own.
+    """
 
     name: str
     assets: tuple[str, ...]
     pixel_m: float
     unit: str
     quality: bool = False
+    nearest: bool = False
+    layer: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,8 @@ class Feature:
 
     ``formula`` takes the bands of one date (name -> float32 array, NaN = not valid) and gives an array of the same
     shape in ``unit``; ``low`` and ``high`` bound what is plausible; ``increase_suggests`` is a phrase for readers.
+    ``restless`` says whether its change from one view to the next tells of activity on the ground (not so where the
+    weather moves it).
     """
 
     name: str
@@ -155,33 +163,42 @@ class Feature:
     low: float
     high: float
     increase_suggests: str
+    restless: bool = True
 
 
 @dataclass(frozen=True)
 class Sensor:
     """Everything the other stages need to know of one satellite product.
 
-    ``collections`` are the collection ids to ask for, best first. ``valid`` turns quality bands into "may be used".
+    ``collections`` are the collection ids to ask for, best first. ``valid`` turns quality bands into "may be used";
+    None = the product has none, and every value that is there may be used.
     ``calibrate`` reads a band's calibration from a STAC item (dict) and asset key; it raises CatalogError where the
-    item does not say. ``look`` names the viewing geometry; only equal looks are compared. ``acquisition`` is a text
-    that is equal for two processings of one acquisition, ``processing`` the processing version, a text that sorts by
-    age. ``sees`` and ``blind_to`` are phrases for readers.
+    item does not say. ``unsuited`` says why an item of the collection is not for this sensor, empty where it is.
+    ``look`` names the viewing geometry; only equal looks are compared. ``acquisition`` is a text that is equal for two
+    processings of one acquisition, ``processing`` the processing version, a text that sorts by age. ``version`` names
+    what may make a step between two scenes though nothing changed on the ground: platform, processing baseline.
+    ``align_on`` is the band on which scenes are aligned to one another, None where the product is geolocated well
+    enough. ``picture`` names the bands of a true-colour picture, None where there is none. ``sees`` and ``blind_to``
+    are phrases for readers.
     """
 
     name: str
     title: str
-    kind: Literal["optical", "radar"]
+    kind: Literal["optical", "radar", "lights"]
     collections: tuple[str, ...]
     bands: tuple[Band, ...]
     features: tuple[Feature, ...]
-    valid: Callable[[Mapping[str, npt.NDArray[Any]]], BoolArray]
+    valid: Callable[[Mapping[str, npt.NDArray[Any]]], BoolArray] | None
     calibrate: Callable[[Mapping[str, Any], str], Calibration]
     look: Callable[[Mapping[str, Any]], str]
     acquisition: Callable[[Mapping[str, Any]], str]
     processing: Callable[[Mapping[str, Any]], str]
+    version: Callable[[Mapping[str, Any]], str]
+    unsuited: Callable[[Mapping[str, Any]], str]
     pixel_m: float
     revisit_days: float
-    picture: tuple[str, str, str]
+    align_on: str | None
+    picture: tuple[str, str, str] | None
     sees: str
     blind_to: str
     attribution: str
@@ -192,19 +209,25 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Asset:
-    """One band's file: where it is and how its numbers are read."""
+    """One band's file: where it is and how its numbers are read.
+
+    For a layer of an HDF5 file, ``layer`` is its path inside and ``corner`` the longitude and latitude (degrees) of the
+    layer's upper left corner with the size of its pixels (degrees): such files do not say where they lie.
+    """
 
     href: str
     calibration: Calibration
+    layer: str = ""
+    corner: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Scene:
     """One acquisition in a catalogue.
 
-    ``acquired`` is UTC. ``acquisition`` is equal for two processings of the same acquisition. ``assets`` maps band
-    names to files. ``cloud_percent`` is the catalogue's own figure (0-100, None = not stated). ``footprint`` is in
-    longitude and latitude (None = not stated).
+    ``acquired`` is UTC. ``acquisition``, ``look``, ``processing`` and ``version`` are those of the ``Sensor``.
+    ``assets`` maps band names to files. ``cloud_percent`` is the catalogue's own figure (0-100, None = not stated).
+    ``footprint`` is in longitude and latitude (None = not stated).
     """
 
     scene_id: str
@@ -215,6 +238,7 @@ class Scene:
     acquisition: str
     look: str
     processing: str
+    version: str
     cloud_percent: float | None
     assets: Mapping[str, Asset]
     footprint: BaseGeometry | None
@@ -525,13 +549,13 @@ def check_stack(stack: xr.Dataset) -> None:
     """Refuse a stack that breaks the contract: dims (time, y, x), sorted days, float32 features, bool ``valid``.
 
     A stack has one float32 variable per feature (NaN = not valid), ``valid`` bool, and along ``time``: ``day`` (int64,
-    days since 1970-01-01), ``scene_id`` and ``look``; attrs ``grid_key`` and ``sensor``.
+    days since 1970-01-01), ``scene_id``, ``look`` and ``version``; attrs ``grid_key`` and ``sensor``.
 
     Raises
     ------
     ContractError : with the variable and what is wrong with it.
     """
-    for name in ("day", "scene_id", "look", "valid"):
+    for name in ("day", "scene_id", "look", "version", "valid"):
         if name not in stack:
             raise ContractError(f"a stack needs the variable '{name}'; it has {sorted(map(str, stack.variables))}")
     for name in ("grid_key", "sensor"):

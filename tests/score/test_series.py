@@ -22,6 +22,7 @@ def stack(values, valid=None):
             "day": ("time", DAYS),
             "scene_id": ("time", np.array([f"s{d}" for d in DAYS], dtype=object)),
             "look": ("time", np.array(["nadir"] * len(DAYS), dtype=object)),
+            "version": ("time", np.array(["1"] * len(DAYS), dtype=object)),
         },
         attrs={"grid_key": "k", "sensor": "s"},
     )

@@ -14,14 +14,19 @@ __all__ = ["KNOWN", "Catalog", "open_catalog"]
 
 KNOWN: Mapping[str, str] = {
     "earth-search": "https://earth-search.aws.element84.com/v1",
+    "planetary-computer": "https://planetarycomputer.microsoft.com/api/stac/v1",
 }
-"""Catalogues that need no account, by short name."""
+"""Catalogues by short name, in the order in which they are asked when the user names none."""
 
 
 class Catalog(Protocol):
     """Something that can be asked for scenes."""
 
     name: str
+
+    def serves(self, sensor: Sensor) -> bool:
+        """Whether the catalogue has a collection of the sensor. Raises CatalogError when it cannot be read."""
+        ...
 
     def search(
         self,

@@ -84,7 +84,8 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
             key = next((k for k in band.assets if k in assets), None)
             if key is None:
                 raise CatalogError(f"item {name} has no band '{band.name}' (looked for {' or '.join(band.assets)})")
-            found[band.name] = Asset(rule(str(assets[key]["href"])), sensor.calibrate(item, key))
+            href, calibration = rule(str(assets[key]["href"])), sensor.calibrate(item, key)
+            found[band.name] = Asset(href, calibration, band.layer, _corner(assets[key]) if band.layer else None)
         cloud = properties.get("eo:cloud_cover")
         return Scene(
             scene_id=name,
@@ -95,6 +96,7 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
             acquisition=sensor.acquisition(item),
             look=sensor.look(item),
             processing=sensor.processing(item),
+            version=sensor.version(item),
             cloud_percent=None if cloud is None else float(cloud),
             assets=found,
             footprint=shape(item["geometry"]) if item.get("geometry") else None,
@@ -102,6 +104,12 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
         )
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {error}") from error
+
+
+def _corner(asset: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Upper left corner and pixel size in degrees from the projection extension's affine transform."""
+    size, _, west, _, _, north = (float(v) for v in asset["proj:transform"][:6])
+    return west, north, size
 
 
 def parse_time(text: str) -> dt.datetime:
@@ -130,6 +138,9 @@ def select(
         if item.get("collection") not in sensor.collections:
             continue
         try:
+            if reason := sensor.unsuited(item):
+                skipped.append(Skipped(str(item.get("id")), "search", reason, routine=True))
+                continue
             scene = to_scene(item, sensor, catalog, rule)
         except CatalogError as error:
             skipped.append(Skipped(str(item.get("id")), "search", str(error)))

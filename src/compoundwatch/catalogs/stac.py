@@ -52,6 +52,13 @@ class StacApi:
             self._present[collection] = self._client.get_collection(collection) is not None
         return self._present[collection]
 
+    def serves(self, sensor: Sensor) -> bool:
+        """Whether the catalogue has a collection of the sensor; see ``catalogs.Catalog``."""
+        try:
+            return any(self._has(c) for c in sensor.collections)
+        except (APIError, requests.RequestException, ValueError, KeyError, TypeError) as error:
+            raise CatalogError(f"catalogue {self.name} does not list its collections: {_brief(error)}") from error
+
     def search(
         self,
         bounds: tuple[float, float, float, float],

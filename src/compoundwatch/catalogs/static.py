@@ -69,6 +69,10 @@ class StaticCatalog:
                 ) from error
         return self._items
 
+    def serves(self, sensor: Sensor) -> bool:
+        """Whether the catalogue has an item of the sensor; see ``catalogs.Catalog``."""
+        return any(item.get("collection") in sensor.collections for item in self.items())
+
     def search(
         self,
         bounds: tuple[float, float, float, float],

@@ -33,7 +33,6 @@ from compoundwatch.model import (
 from compoundwatch.pipeline.inputs import day_number, hashes, provenance, read_area, read_settings
 from compoundwatch.pipeline.progress import Progress, silent
 
-DEFAULT_CATALOG = "earth-search"
 DEFAULT_SENSORS = ("sentinel2",)
 DEFAULT_YEARS = 3
 PICTURE_SIDE_M = 2_000.0
@@ -45,9 +44,9 @@ TOWN_REACH_M = 60_000.0
 
 @dataclass(frozen=True)
 class _Plan:
-    """What does not change from place to place within a run."""
+    """What does not change from place to place within a run; ``catalogs`` by the name of the sensor."""
 
-    catalog: Catalog
+    catalogs: Mapping[str, Catalog]
     sensors: tuple[Sensor, ...]
     detector: SeriesDetector
     start: dt.date
@@ -59,6 +58,11 @@ class _Plan:
     @property
     def reference_day(self) -> int:
         return day_number(self.reference_end)
+
+    @property
+    def names(self) -> str:
+        """Names of the catalogues."""
+        return ", ".join(dict.fromkeys(c.name for c in self.catalogs.values()))
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def watch(
     area: AreaOfInterest | Path | str,
     *,
     out: Path | str | None = None,
-    catalog: str | Path = DEFAULT_CATALOG,
+    catalog: str | Path | Sequence[str | Path] = (),
     sensor_names: Sequence[str] = DEFAULT_SENSORS,
     sites: Sequence[str] = (),
     start: dt.date | None = None,
@@ -93,7 +97,8 @@ def watch(
     ----------
     area : areas, or the path of their GeoJSON file.
     out : folder that gets the result files; None = write nothing.
-    catalog : address of a STAC API, a short name of ``catalogs.KNOWN``, or a folder with a ``catalog.json``.
+    catalog : where imagery is found: addresses of STAC APIs, short names of ``catalogs.KNOWN``, folders with a
+        ``catalog.json`` or with granules. Each sensor is asked of the first that has it; none named = all of KNOWN.
     sensor_names : which sensors to use.
     sites : ids of the sites to watch; empty = all.
     start, end : first and last day of imagery; default: the last three years up to ``now``.
@@ -122,7 +127,7 @@ def watch(
     measured = _measure_all(region, plan)
     if not any(m.scenes for m in measured.values()):
         raise NoScene(
-            f"catalogue {plan.catalog.name} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over "
+            f"catalogue {plan.names} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over "
             f"any site between {plan.start} and {plan.end}; check the dates and the place, or name another catalogue"
         )
     result = _judge(region, measured, plan, now, seed, inputs)
@@ -150,7 +155,7 @@ def _only(area: AreaOfInterest, wanted: Sequence[str]) -> AreaOfInterest:
 
 
 def _plan(
-    catalog: str | Path,
+    catalog: str | Path | Sequence[str | Path],
     names: Sequence[str],
     start: dt.date | None,
     end: dt.date | None,
@@ -171,8 +176,30 @@ def _plan(
         )
     chosen = tuple(sensors.sensor(n) for n in dict.fromkeys(names))
     detector = detectors.series_detector(settings.detect.detector)
-    opened = catalogs.open_catalog(catalog, settings.search)
+    opened = _catalogs(catalog, chosen, settings)
     return _Plan(opened, chosen, detector, start, end, reference_end, settings, progress)
+
+
+def _catalogs(
+    named: str | Path | Sequence[str | Path], chosen: Sequence[Sensor], settings: Settings
+) -> dict[str, Catalog]:
+    """For each sensor the first catalogue that has it; a catalogue is opened when it is first needed."""
+    places = [named] if isinstance(named, str | Path) else list(named) or list(catalogs.KNOWN)
+    opened: dict[str | Path, Catalog] = {}
+    found: dict[str, Catalog] = {}
+    for sensor in chosen:
+        for place in places:
+            if place not in opened:
+                opened[place] = catalogs.open_catalog(place, settings.search)
+            if opened[place].serves(sensor):
+                found[sensor.name] = opened[place]
+                break
+        else:
+            raise SettingsError(
+                f"no scene of sensor {sensor.name} (collections {', '.join(sensor.collections)}) in catalogue "
+                f"{', '.join(c.name for c in opened.values())}; name a catalogue that has it, or leave the sensor out"
+            )
+    return found
 
 
 def _measure_all(area: AreaOfInterest, plan: _Plan) -> dict[str, _Measured]:
@@ -189,7 +216,9 @@ def _measure(site: Site, plan: _Plan) -> _Measured:
     parts = _Measured()
     for sensor in plan.sensors:
         grid = Grid.around(site.geometry, sensor.pixel_m, plan.settings.load.margin_m)
-        scenes, skipped = plan.catalog.search(grid.lonlat_bounds, plan.start, plan.end, sensor, plan.settings.search)
+        scenes, skipped = plan.catalogs[sensor.name].search(
+            grid.lonlat_bounds, plan.start, plan.end, sensor, plan.settings.search
+        )
         more = _Measured(skipped=tuple(replace(s, item_id=f"{site.site_id}: {s.item_id}") for s in skipped))
         if scenes:
             try:
@@ -334,7 +363,7 @@ def _judge(
         changes=tuple(c for m in measured.values() for c in m.changes),
         pictures={s.site_id: measured[s.site_id].pictures for s in area.targets},
         skipped=tuple(k for m in measured.values() for k in m.skipped),
-        provenance=provenance(plan.settings, now, {**inputs, "catalog": plan.catalog.name, "seed": str(seed)}),
+        provenance=provenance(plan.settings, now, {**inputs, "catalog": plan.names, "seed": str(seed)}),
     )
 
 
@@ -368,7 +397,7 @@ def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]
     measures: list[float] = []
     for sensor in plan.sensors:
         grid = Grid.around(site.geometry, sensor.pixel_m)
-        scenes, _ = plan.catalog.search(
+        scenes, _ = plan.catalogs[sensor.name].search(
             grid.lonlat_bounds, plan.start, plan.reference_end, sensor, plan.settings.search
         )
         days = stack.by_day(scenes)

@@ -108,6 +108,16 @@ def look(item: Mapping[str, Any]) -> str:
     return "nadir"
 
 
+def version(item: Mapping[str, Any]) -> str:
+    """Processing baseline: a new one may shift all reflectances a little."""
+    return f"baseline {_baseline(item) or 'not stated'}"
+
+
+def unsuited(item: Mapping[str, Any]) -> str:
+    """Every item of the collections is a scene of this sensor."""
+    return ""
+
+
 def _ndvi(bands: Mapping[str, FloatArray]) -> FloatArray:
     return normalised_difference(bands["nir"], bands["red"])
 
@@ -143,8 +153,11 @@ SENSOR = Sensor(
     look=look,
     acquisition=acquisition,
     processing=processing,
+    version=version,
+    unsuited=unsuited,
     pixel_m=10.0,
     revisit_days=5.0,
+    align_on="red",
     picture=("red", "green", "blue"),
     sees="roofs, bare ground, vegetation, and yards and roads whose look changes from date to date",
     blind_to="people, night-time use, the inside of buildings, and anything under cloud",

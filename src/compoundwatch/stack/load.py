@@ -27,6 +27,7 @@ from rasterio.windows import Window
 from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import Asset, BoolArray, FloatArray, Picture, Scene, Sensor, Skipped
+from compoundwatch.stack import hdf5
 
 GDAL_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # otherwise a dozen requests a file to look for sidecars
@@ -56,6 +57,11 @@ class Day:
     def scene_id(self) -> str:
         """The ids of the scenes, joined."""
         return "+".join(s.scene_id for s in self.scenes)
+
+    @property
+    def version(self) -> str:
+        """The version of the first scene."""
+        return self.scenes[0].version
 
 
 def by_day(scenes: Sequence[Scene]) -> list[Day]:
@@ -121,6 +127,7 @@ def load(
             "day": ("time", np.array([d.day for d in days], dtype=np.int64)),
             "scene_id": ("time", np.array([d.scene_id for d in days], dtype=object)),
             "look": ("time", np.array([d.look for d in days], dtype=object)),
+            "version": ("time", np.array([d.version for d in days], dtype=object)),
         },
         attrs={"grid_key": grid.key, "sensor": sensor.name},
     )
@@ -132,8 +139,10 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
 
     Raises
     ------
-    StackError : no scene of the day could be read.
+    StackError : no scene of the day could be read, or the sensor has no true-colour picture.
     """
+    if sensor.picture is None:
+        raise StackError(f"{sensor.title} has no true-colour picture")
     layers: list[FloatArray] = []
     with rasterio.Env(**GDAL_OPTIONS):
         for name in sensor.picture:
@@ -151,7 +160,7 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
 
 def _mosaic(day: Day, sensor: Sensor, grid: Grid) -> tuple[dict[str, FloatArray], BoolArray, list[Skipped]]:
     """Bands of one day, the first usable scene winning at each pixel; which pixels are usable; what failed."""
-    measured = [b.name for b in sensor.bands if not b.quality]
+    measured = {b.name: Resampling.nearest if b.nearest else Resampling.bilinear for b in sensor.bands if not b.quality}
     quality = [b.name for b in sensor.bands if b.quality]
     bands: dict[str, FloatArray] = {name: np.full(grid.shape, np.nan, dtype=np.float32) for name in measured}
     usable = np.zeros(grid.shape, dtype=bool)
@@ -160,10 +169,10 @@ def _mosaic(day: Day, sensor: Sensor, grid: Grid) -> tuple[dict[str, FloatArray]
         for scene in day.scenes:
             try:
                 codes = {name: _read(scene, name, grid, Resampling.nearest) for name in quality}
-                wanted = sensor.valid(codes) & ~usable
+                wanted = sensor.valid(codes) & ~usable if sensor.valid else ~usable
                 if not wanted.any():
                     continue
-                values = {name: _read(scene, name, grid, Resampling.bilinear) for name in measured}
+                values = {name: _read(scene, name, grid, how) for name, how in measured.items()}
             except StackError as error:
                 failed.append(Skipped(scene.scene_id, "load", str(error)))
                 continue
@@ -179,6 +188,8 @@ def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatA
     """One band on the grid: float32 (rows, cols) in physical units, NaN where the file has no data."""
     asset = scene.assets[band]
     try:
+        if asset.layer:
+            return hdf5.read(asset, grid)
         with rasterio.open(asset.href, driver="GTiff") as source:
             return _window(source, asset, grid, resampling)
     except StackError as error:
