@@ -376,7 +376,9 @@ class SiteState:
     ``probability`` gives every state's probability (0-1, sum 1; empty where NOT_OBSERVABLE). ``score`` is
     100 x (1 - P(UNCHANGED)), None where not observable. ``change_date`` with ``change_date_earliest`` and
     ``change_date_latest`` (90 % interval) is None where no change is called. ``p_value`` and ``q_value`` 0-1, None =
-    not tested. ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall of
+    not tested. ``change_dates`` is the probability of each date tried, given that the state is right (sum 1; empty where
+    no change is called); ``back_date`` the day on which a REOCCUPIED site was used again (None = not known, or another
+    state). ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall of
     activity (fraction 0-1) that would have been seen; None = not measured. ``reason`` is one sentence for readers.
     """
 
@@ -398,6 +400,8 @@ class SiteState:
     min_detectable: float | None
     sensors: tuple[str, ...]
     reason: str
+    change_dates: Mapping[dt.date, float] = field(default_factory=dict)
+    back_date: dt.date | None = None
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,14 @@ def site_state(
         min_detectable=detectable,
         sensors=tuple(s.name for s in sensors),
         reason=reason,
+        change_dates=_date_probabilities(found, state) if found and changed else {},
     )
+
+
+def _date_probabilities(found: Posterior, state: State) -> dict[dt.date, float]:
+    """The posterior of the date of change, without dates of no weight."""
+    weights = zip(found.taus, found.dates[state], strict=True)
+    return {_date(int(day)): float(weight) for day, weight in weights if weight > 1e-6}
 
 
 def _date(day: int) -> dt.date:
