@@ -18,7 +18,7 @@ from compoundwatch import aoi, events
 from compoundwatch.errors import OutputError, SettingsError
 from compoundwatch.simulate import DEFAULT, DEMO, SCENARIOS, files, pixel_series, plan, sentinel2, simulate
 from compoundwatch.simulate.fields import displaced
-from compoundwatch.simulate.scenarios import Story, control_story, site_story
+from compoundwatch.simulate.scenarios import SEEN_BY_DAY, TRUE_STATE, Story, control_story, site_story
 
 START, END = dt.date(2023, 1, 2), dt.date(2024, 12, 31)
 BAND_FILES = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08", "swir16": "B11", "scl": "SCL"}
@@ -54,7 +54,7 @@ def truth(made):
 def region():
     """One site per scenario over three and a half years, without files."""
     rng = np.random.default_rng(11)
-    return plan(rng, SCENARIOS, day(START), day(dt.date(2026, 6, 30)), (200, 290), 8, 6, (0.4, 0.5))
+    return plan(rng, SEEN_BY_DAY, day(START), day(dt.date(2026, 6, 30)), (200, 290), 8, 6, (0.4, 0.5))
 
 
 def read(made, item, key) -> np.ndarray:
@@ -71,7 +71,7 @@ def inside(place, region) -> np.ndarray:
 
 
 def site(region, scenario):
-    return region.sites[SCENARIOS.index(scenario)]
+    return region.sites[SEEN_BY_DAY.index(scenario)]
 
 
 def yard(region, place) -> tuple[np.ndarray, object]:
@@ -494,6 +494,93 @@ def test_sites_have_six_controls_or_more_and_do_not_touch(region):
         assert all(a.outline.distance(b.outline) > 40 for b in places[k + 1 :])
 
 
+def test_light_goes_with_people_and_comes_back_with_them():
+    rng = np.random.default_rng(8)
+    emptied, back = site_story("emptied", 20000, rng), site_story("reoccupied", 20000, rng)
+    assert emptied.lights(19999) == 1
+    # 85 % of the light belongs to the people: 3 to 20 % of them leave 17.5 to 32 % of it.
+    assert 0.175 <= emptied.lights(20000) <= 0.32
+    assert np.isclose(emptied.lights(20400), 1 - 0.85 * (1 - emptied.activity_left))
+    assert back.lights(back.back - 1) < 0.33
+    assert back.lights(back.back) == 1
+    assert site_story("unchanged", 20000, rng).lights(20500) == 1
+    staged = site_story("emptied_in_stages", 20000, rng)
+    assert np.all(np.diff([staged.lights(20000 + k) for k in (-1, 0, 22, 45)]) < -0.2)
+    demolished = site_story("demolished", 20000, rng)
+    assert demolished.lights(demolished.until + 30) <= 1 - demolished.lost_roof
+
+
+def test_a_cut_grid_takes_the_light_and_leaves_the_people():
+    for seed in range(20):
+        story = site_story("power_cut", 20000, np.random.default_rng(seed))
+        assert {story.activity(d) for d in range(19990, 20300)} == {1.0}
+        assert 1 <= story.generators - story.day <= 6
+        assert story.lights(19999) == 1
+        assert 0.02 <= story.lights(20000) <= 0.15
+        assert story.lights(story.generators - 1) == story.lights(20000)
+        assert 0.35 <= story.lights(story.generators) <= 0.65
+        assert story.lights(20400) == story.lights(story.generators)
+        assert (story.new_roof, story.lost_roof, story.regrowth) == (0, 0, 0)
+    assert TRUE_STATE["power_cut"] == "LIGHTS_ONLY"
+
+
+def test_people_leave_three_to_ten_days_before_the_raid():
+    leads = []
+    for seed in range(40):
+        story = site_story("emptied_before_raid", 20000, np.random.default_rng(seed))
+        leads.append(story.raid - story.day)
+        assert story.activity(19999) == 1
+        assert story.activity(20000) <= 0.2
+    assert (min(leads), max(leads)) == (3, 10)
+    assert TRUE_STATE["emptied_before_raid"] == "EMPTIED"
+
+
+def test_a_blackout_darkens_sites_and_controls_and_nobody_leaves():
+    first, last = day(START), day(dt.date(2025, 12, 31))
+    made = plan(np.random.default_rng(4), ("blackout", "emptied"), first, last, (110, 150), 6, 6, (0.58, 0.72))
+    begins, ends = made.blackout
+    assert first + 0.57 * (last - first) < begins < first + 0.73 * (last - first)
+    assert 30 <= ends - begins + 1 <= 120
+    world, dark = made.world, made.sites[0]
+    for place in (dark, *made.controls):
+        own = next(y for y in world.yards if y.place is place)
+        during, before = ([world.light(place, d) for d in range(a, a + 30)] for a in (begins, begins - 60))
+        assert np.mean(during) < 0.65 * np.mean(before)
+        assert max(world.light(place, d) for d in range(first, last + 1)) <= 1
+        if place.story.day is None:
+            activity = [world.activity(own, d) for d in range(begins - 60, ends)]
+            assert 0.75 < np.mean(activity[60:]) / np.mean(activity[:60]) < 1.3
+    assert world.weather.grid[world.weather.index(ends + 1) :].mean() > 0.9
+    assert TRUE_STATE["blackout"] == "UNCHANGED"
+    assert dark.story.day is None
+
+
+def test_without_a_blackout_power_fails_for_a_night_or_so(region):
+    power = region.world.weather.grid
+    assert region.blackout is None
+    assert 0 < (power < 1).mean() < 0.08
+    assert power.min() > 0.05
+
+
+def test_raids_are_announced_for_their_own_day_and_truth_keeps_both(tmp_path):
+    names = ("emptied_before_raid", "power_cut", "blackout", "unchanged")
+    made = small(tmp_path / "region", scenarios=names, end=START + dt.timedelta(days=200), revisit_days=40, controls=1)
+    truth = json.loads(made.truth.read_text(encoding="utf-8"))
+    announced = {
+        e.scope[0]: e.earliest.isoformat() for e in events.read_events(made.events, aoi.read_areas(made.areas))
+    }
+    left, cut, dark, quiet = truth["sites"]
+    assert [s["state"] for s in truth["sites"]] == ["EMPTIED", "LIGHTS_ONLY", "UNCHANGED", "UNCHANGED"]
+    lead = dt.date.fromisoformat(left["raid_date"]) - dt.date.fromisoformat(left["change_date"])
+    assert 3 <= lead.days <= 10
+    assert announced == {
+        left["site_id"]: left["raid_date"], cut["site_id"]: cut["change_date"],
+        dark["site_id"]: truth["blackout_dates"][0],
+    }  # fmt: skip
+    assert cut["light_left"] < cut["generator_light"] < 1
+    assert quiet["raid_date"] is None is quiet["generator_date"]
+
+
 def test_drawn_sizes_stay_within_their_bounds():
     rng = np.random.default_rng(5)
     for name in SCENARIOS:
@@ -662,5 +749,5 @@ def test_pixel_series_refuses_what_it_cannot_give():
 
 
 def test_presets_name_every_scenario():
-    assert tuple(DEFAULT) == SCENARIOS == tuple(DEMO["scenarios"])
+    assert tuple(DEFAULT) == SEEN_BY_DAY == tuple(DEMO["scenarios"])
     assert (DEMO["end"] - DEMO["start"]).days // DEMO["revisit_days"] >= 105

@@ -26,16 +26,16 @@ from compoundwatch.simulate import answers, files, sentinel2
 from compoundwatch.simulate.climate import day_number
 from compoundwatch.simulate.files import Granule
 from compoundwatch.simulate.region import Region, plan
-from compoundwatch.simulate.scenarios import SCENARIOS
+from compoundwatch.simulate.scenarios import SCENARIOS, SEEN_BY_DAY
 from compoundwatch.simulate.series import pixel_series
 
 __all__ = ["DEFAULT", "DEMO", "SCENARIOS", "Region", "Simulation", "pixel_series", "plan", "simulate"]
 
-DEFAULT: tuple[str, ...] = SCENARIOS
-"""One site per scenario."""
+DEFAULT: tuple[str, ...] = SEEN_BY_DAY
+"""One site per scenario that satellites of the day can tell apart."""
 
 DEMO: dict[str, Any] = {
-    "scenarios": SCENARIOS,
+    "scenarios": SEEN_BY_DAY,
     "start": dt.date(2023, 1, 2),
     "end": dt.date(2026, 1, 6),
     "revisit_days": 6,

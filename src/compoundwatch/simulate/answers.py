@@ -50,12 +50,15 @@ def write_areas(path: Path, region: Region, start: dt.date) -> None:
 
 
 def write_events(path: Path, region: Region) -> None:
-    """Write one announced raid for each site where something happened, on the day on which it began."""
+    """Write one announced raid for each site where something happened, on the day on which it began.
+
+    Where people left before the raid, it is announced for its own day.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(EVENT_COLUMNS)
         for site in region.sites:
-            day = region.regional_day if site.in_zone else site.story.day
+            day = _announced(site, region)
             if day is not None:
                 date = text(day)
                 what = f"Raid announced at {site.place_id}"
@@ -80,11 +83,21 @@ def write_truth(root: Path, region: Region, scenes: Sequence[Mapping[str, Any]],
             "regional_activity_left": None
             if region.regional_day is None
             else round(region.world.zone_activity_left, 4),
+            "blackout_dates": None if region.blackout is None else [text(day) for day in region.blackout],
             "sites": [_site(site, region) for site in region.sites],
             "controls": [_control(control, region) for control in region.controls],
             "scenes": list(scenes),
         },
     )
+
+
+def _announced(site: Place, region: Region) -> int | None:
+    """Day for which a raid is announced at a site (None = there is none)."""
+    if site.in_zone:
+        return region.regional_day
+    if site.story.scenario == "blackout" and region.blackout:
+        return region.blackout[0]
+    return site.story.day if site.story.raid is None else site.story.raid
 
 
 def text(day: int) -> str:
@@ -113,7 +126,11 @@ def _site(site: Place, region: Region) -> dict[str, Any]:
         "stage_dates": [text(story.day + k) for k in STAGES_DAYS]
         if story.day is not None and story.scenario == "emptied_in_stages"
         else None,
+        "raid_date": text(story.raid) if story.raid is not None else None,
+        "generator_date": text(story.generators) if story.generators is not None else None,
         "activity_left": round(story.activity_left, 4) if changed else None,
+        "light_left": round(story.light_left, 4) if story.generators is not None else None,
+        "generator_light": round(story.generator_light, 4) if story.generators is not None else None,
         "new_roof_share": _new_roof_share(site),
         "lost_roof_share": _lost_roof_share(site, region),
         "area_m2": round(site.outline.area),

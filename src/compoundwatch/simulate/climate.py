@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from compoundwatch.simulate.fields import Float32, wander
+from compoundwatch.simulate.fields import Float32, aside, wander
 
 Float64 = npt.NDArray[np.float64]
 
@@ -22,6 +22,11 @@ SPIN_UP_DAYS = 400
 REGIONAL_RAMP_DAYS = 10
 REGIONAL_GREENNESS, REGIONAL_RAIN, REGIONAL_DUST = 0.25, 0.45, 0.05
 """What a regional event takes of the greenness and the rain, and adds to the brightness of bare ground and roofs."""
+
+BLACKOUT_DAYS, BLACKOUT_LEFT = (30, 120), (0.08, 0.35)
+"""Least and most days of a blackout of the whole region, and the share of the grid's power that is left meanwhile."""
+CUTS_PER_YEAR, CUT_DAYS, CUT_LEFT = 4.0, (1, 3), (0.3, 0.8)
+"""How often power fails in the whole region for a night or so, for how long, and what is left of it."""
 
 
 def day_number(date: dt.date) -> int:
@@ -41,7 +46,9 @@ class Climate:
 
     ``moisture`` and ``greenness`` float64 (2, n_days), 0 to 1; ``regional`` float64 (n_days,), 0 before the regional
     event, 1 once it is complete; ``showers`` float64 (n_days, 4, 5), local departures of the moisture, sd 0.05;
-    ``crop_shift`` (days) and ``crop_vigour`` of the rice of each year.
+    ``crop_shift`` (days) and ``crop_vigour`` of the rice of each year; ``grid`` float64 (n_days,), the share of the
+    usual power that the grid gives the whole region, 1 = all of it; ``blackout`` its first and last day of a long
+    failure (since 1970-01-01; None = there is none).
     """
 
     first: int
@@ -51,14 +58,19 @@ class Climate:
     showers: Float64
     crop_shift: dict[int, float]
     crop_vigour: dict[int, float]
+    grid: Float64
+    blackout: tuple[int, int] | None
 
     def index(self, day: int) -> int:
         """Position of a day in the arrays."""
         return day - self.first
 
 
-def climate(rng: np.random.Generator, first: int, last: int, regional_day: int | None) -> Climate:
-    """Weather from ``first`` to ``last`` (days since 1970-01-01, both included)."""
+def climate(
+    rng: np.random.Generator, first: int, last: int, regional_day: int | None, blackout_day: int | None = None
+) -> Climate:
+    """Weather and power from ``first`` to ``last`` (days since 1970-01-01, both included)."""
+    grid, blackout = _power(aside(rng, "power"), first, last, blackout_day)
     days = np.arange(first - SPIN_UP_DAYS, last + 1)
     years = range(_date(int(days[0])).year - 1, _date(last).year + 2)
     wetness = {y: float(rng.normal(1.0, 0.15)) for y in years}
@@ -87,7 +99,25 @@ def climate(rng: np.random.Generator, first: int, last: int, regional_day: int |
         showers=wander(rng, (last - first + 1, 4, 5), 0.05, 6),
         crop_shift={y: onset[y] + float(rng.normal(0, 6)) for y in years},
         crop_vigour={y: float(np.clip(0.5 + 0.5 * wetness[y], 0.7, 1.2)) for y in years},
+        grid=grid,
+        blackout=blackout,
     )
+
+
+def _power(
+    rng: np.random.Generator, first: int, last: int, blackout_day: int | None
+) -> tuple[Float64, tuple[int, int] | None]:
+    """Power of the regional grid day by day, with short cuts, and the blackout if there is one."""
+    n_days = last - first + 1
+    power = np.ones(n_days)
+    for _ in range(int(rng.poisson(CUTS_PER_YEAR * n_days / 365.25))):
+        begin, length = int(rng.integers(n_days)), int(rng.integers(CUT_DAYS[0], CUT_DAYS[1] + 1))
+        power[begin : begin + length] *= rng.uniform(*CUT_LEFT)
+    if blackout_day is None:
+        return power, None
+    ends = min(last, blackout_day + int(rng.integers(BLACKOUT_DAYS[0], BLACKOUT_DAYS[1] + 1)) - 1)
+    power[blackout_day - first : ends - first + 1] *= rng.uniform(*BLACKOUT_LEFT)
+    return power, (blackout_day, ends)
 
 
 def _leaky(values: Float64, days: float) -> Float64:

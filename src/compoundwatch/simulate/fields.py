@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,15 @@ Float32 = npt.NDArray[np.float32]
 PSF_SIGMA = 0.41
 """Blur of the 10 m bands beyond the pixel's own square, in pixels: together a contrast of 0.28 at half a cycle a pixel;
 the instrument was to have 0.15 to 0.30 (Gascon et al. 2017, doi:10.3390/rs9060584)."""
+
+
+def aside(rng: np.random.Generator, *names: str) -> np.random.Generator:
+    """A generator of its own that depends on the state of ``rng`` and on names, and leaves ``rng`` as it is.
+
+    So a thing can be added to a world without a change of everything that is drawn after it.
+    """
+    peek = copy.deepcopy(rng).integers(2**32, size=4)
+    return np.random.default_rng([*(int(k) for k in peek), *(b for name in names for b in name.encode())])
 
 
 def cloudy_field(

@@ -55,6 +55,8 @@ class Place:
     new_roofs: list[BaseGeometry] = field(default_factory=list)
     rate: float = 0.35
     """Things that stand in a yard pixel on a usual day."""
+    generators: float = 0.0
+    """Share of the light that its own generators keep when power fails in the whole region."""
 
 
 def draw(shapes: Sequence[tuple[BaseGeometry, int]], shape: tuple[int, int], dtype: str = "uint16") -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from compoundwatch.errors import SettingsError
 from compoundwatch.grid import Grid
 from compoundwatch.simulate.climate import climate
-from compoundwatch.simulate.fields import Float32
+from compoundwatch.simulate.fields import Float32, aside
 from compoundwatch.simulate.layout import CELL_M, FACTOR, Place, compound, countryside, ordinary
 from compoundwatch.simulate.scenarios import SCENARIOS, control_story, site_story
 from compoundwatch.simulate.world import World
@@ -26,6 +26,8 @@ LEFT, TOP = 203_000.0, 996_000.0
 """North-west corner of the region (UTM zone 48 north, metres): 102.3 degrees east, 9.0 degrees north, open sea."""
 PIXEL_M = 10.0
 ZONE_EDGE_PIXELS = 6.0
+SITE_GENERATORS, CONTROL_GENERATORS = 0.30, 0.20
+"""Largest share of the light that generators of a site, and of a control, keep when the region's power fails."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Region:
     controls: tuple[Place, ...]
     controls_of: dict[str, tuple[str, ...]]
     regional_day: int | None
+
+    @property
+    def blackout(self) -> tuple[int, int] | None:
+        """First and last day of the power failure of the whole region, since 1970-01-01."""
+        return self.world.weather.blackout
 
 
 def plan(
@@ -73,6 +80,7 @@ def plan(
     ordinary_sites = [s for s in scenarios if s != "regional"]
     n_regional = len(scenarios) - len(ordinary_sites)
     regional_day = int(rng.integers(window[0], window[1] + 1)) if n_regional else None
+    blackout_day = int(rng.integers(window[0], window[1] + 1)) if "blackout" in scenarios else None
     n_left = len(ordinary_sites) + (controls if ordinary_sites else 0)
     n_right = n_regional + (regional_controls if n_regional else 0)
     n_rows = max(2, round(math.sqrt((n_left + n_right) / 1.5)))
@@ -98,7 +106,8 @@ def plan(
     fine = (int(shape[0] / CELL_M), int(shape[1] / CELL_M))
     lanes = ([k * cell[0] for k in range(1, n_rows)], [k * cell[1] for k in range(1, left_cols + right_cols)])
     land = countryside(rng, fine, lanes)
-    weather = climate(rng, first, last, regional_day)
+    _give_generators(aside(rng, "generators"), sites, others)
+    weather = climate(rng, first, last, regional_day, blackout_day)
     zone = _zone((fine[0] // FACTOR, fine[1] // FACTOR), left_cols * cell[1] / PIXEL_M, bool(n_regional))
     world = World(rng, land, [*sites, *others], weather, zone, float(rng.uniform(0.10, 0.30)))
     grid = Grid(EPSG, LEFT, TOP, PIXEL_M, *world.shape)
@@ -148,6 +157,12 @@ def _centre(rng: np.random.Generator, spot: tuple[int, int], cell: tuple[float, 
 def _size(rng: np.random.Generator, site_m: tuple[float, float]) -> tuple[float, float]:
     width = float(rng.uniform(*site_m))
     return width, width * float(rng.uniform(0.72, 0.98))
+
+
+def _give_generators(rng: np.random.Generator, sites: Sequence[Place], controls: Sequence[Place]) -> None:
+    for places, most in ((sites, SITE_GENERATORS), (controls, CONTROL_GENERATORS)):
+        for place in places:
+            place.generators = float(rng.uniform(0, most))
 
 
 def _zone(shape: tuple[int, int], begins: float, regional: bool) -> Float32:

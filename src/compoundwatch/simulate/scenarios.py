@@ -8,8 +8,13 @@ import numpy as np
 
 from compoundwatch.errors import SettingsError
 
-SCENARIOS = ("unchanged", "emptied", "emptied_in_stages", "building", "demolished", "reoccupied", "regional")
+SCENARIOS = (
+    "unchanged", "emptied", "emptied_in_stages", "building", "demolished", "reoccupied", "regional",
+    "emptied_before_raid", "power_cut", "blackout",
+)  # fmt: skip
 """Names of all scenarios; ``docs/simulator.md`` says what each does."""
+SEEN_BY_DAY = SCENARIOS[:7]
+"""The scenarios that satellites of the day can tell apart; the others ask for dates of raids or for lights."""
 
 TRUE_STATE = {
     "unchanged": "UNCHANGED",
@@ -19,6 +24,9 @@ TRUE_STATE = {
     "demolished": "DEMOLISHED",
     "reoccupied": "REOCCUPIED",
     "regional": "UNCHANGED",  # whatever happened, it happened to everybody
+    "emptied_before_raid": "EMPTIED",
+    "power_cut": "LIGHTS_ONLY",
+    "blackout": "UNCHANGED",  # dark everywhere, and nobody left
 }
 """What a perfect observer would say of a site at the end of the series."""
 
@@ -29,6 +37,13 @@ NEW_ROOF = (0.15, 0.30)
 STAGES_DAYS = (0, 22, 45)
 """Days after the first departure on which a third of the people leave, when a site is emptied in stages."""
 
+RAID_LEAD_DAYS = (3, 10)
+"""Least and most days between a departure and the raid it runs from."""
+PEOPLE_LIGHT = 0.85
+"""Share of a place's light that goes with its people; walls, gates and guards keep the rest lit."""
+CUT_LEFT, GENERATOR_LEFT, GENERATOR_DAYS = (0.02, 0.15), (0.35, 0.65), (1, 6)
+"""Light left when the grid is cut; light once generators run; days until they do (least and most of each)."""
+
 
 @dataclass(frozen=True)
 class Story:
@@ -37,7 +52,9 @@ class Story:
     Days count from 1970-01-01; None = does not happen. ``activity_left`` is the share of the usual activity that
     remains after the change, ``new_roof`` the share of the ground without roof that becomes roof, ``lost_roof`` the
     share of the roof area that becomes rubble. ``until`` is the day on which the change is complete, ``back`` the day
-    on which people return.
+    on which people return, ``raid`` the day for which a raid is announced. When the grid is cut on ``day``,
+    ``light_left`` is the share of the usual light that remains (1 = there is no cut) and ``generator_light`` the share
+    there is from the day ``generators`` on.
     """
 
     scenario: str = "unchanged"
@@ -48,6 +65,10 @@ class Story:
     new_roof: float = 0.0
     lost_roof: float = 0.0
     regrowth: float = 0.0
+    raid: int | None = None
+    light_left: float = 1.0
+    generators: int | None = None
+    generator_light: float = 1.0
 
     def activity(self, day: int) -> float:
         """Activity on a day, as a share of the usual."""
@@ -59,6 +80,22 @@ class Story:
         if self.scenario == "demolished":  # people leave over three weeks, machines come
             return 1.0 - (1.0 - self.activity_left) * min(1.0, (day - self.day + 1) / 20)
         return self.activity_left
+
+    def lights(self, day: int) -> float:
+        """Light that the place itself gives off on a day, as a share of the usual: people, generators and its own grid.
+
+        Most of the light goes with the people (PEOPLE_LIGHT), the last of it with the buildings. A grid that is cut at
+        this place leaves little until generators run. Cuts that hit the whole region are not in it: ``World.light``
+        has both.
+        """
+        left = 1.0 - PEOPLE_LIGHT * (1.0 - self.activity(day))
+        if self.lost_roof and self.day is not None and self.until is not None:
+            done = float(np.clip((day - self.day) / max(1, self.until - self.day), 0, 1))
+            left = min(left, 1.0 - self.lost_roof * done)
+        if self.light_left < 1.0 and self.day is not None and day >= self.day:
+            runs = self.generators is not None and day >= self.generators
+            left *= self.generator_light if runs else self.light_left
+        return left
 
     def regrown(self, day: int) -> float:
         """Share of the yards that weeds would cover in full green, months after nobody walks there any more."""
@@ -75,11 +112,22 @@ def site_story(scenario: str, day: int, rng: np.random.Generator) -> Story:
     SettingsError : there is no such scenario.
     """
     story = Story(scenario, day)
-    if scenario in ("unchanged", "regional"):
+    if scenario in ("unchanged", "regional", "blackout"):
         return Story(scenario)
+    if scenario == "power_cut":
+        return replace(
+            story,
+            until=day,
+            light_left=float(rng.uniform(*CUT_LEFT)),
+            generators=day + int(rng.integers(GENERATOR_DAYS[0], GENERATOR_DAYS[1] + 1)),
+            generator_light=float(rng.uniform(*GENERATOR_LEFT)),
+        )
     left = float(rng.uniform(0.03, 0.20))
-    if scenario == "emptied":
-        return replace(story, until=day, activity_left=left, regrowth=float(rng.uniform(0.05, 0.35)))
+    if scenario in ("emptied", "emptied_before_raid"):
+        story = replace(story, until=day, activity_left=left, regrowth=float(rng.uniform(0.05, 0.35)))
+        if scenario == "emptied":
+            return story
+        return replace(story, raid=day + int(rng.integers(RAID_LEAD_DAYS[0], RAID_LEAD_DAYS[1] + 1)))
     if scenario == "emptied_in_stages":
         return replace(story, until=day + STAGES_DAYS[-1], activity_left=left, regrowth=float(rng.uniform(0.05, 0.35)))
     if scenario == "reoccupied":

@@ -24,7 +24,7 @@ from compoundwatch.simulate.materials import (
     RUBBLE,
     Material,
 )
-from compoundwatch.simulate.scenarios import LOST_ROOF
+from compoundwatch.simulate.scenarios import LOST_ROOF, PEOPLE_LIGHT
 
 N_BANDS = 5
 TEXTURE = {
@@ -281,6 +281,13 @@ class World:
         k = self.weather.index(day)
         calm = 1 - (1 - self.zone_activity_left) * self.weather.regional[k] * yard.place.in_zone
         return float(yard.place.story.activity(day) * calm * yard.mood[k])
+
+    def light(self, place: Place, day: int) -> float:
+        """Light that a place gives off on a day, 1 = usual: its story, the regional event, and the region's power."""
+        k = self.weather.index(day)
+        away = (1 - self.zone_activity_left) * self.weather.regional[k] * place.in_zone
+        power = place.generators + (1 - place.generators) * self.weather.grid[k]
+        return float(place.story.lights(day) * (1 - PEOPLE_LIGHT * away) * power)
 
     def busy(self, day: int) -> Float32:
         """Expected number of things that stand in each pixel on a day, float32 (rows, cols)."""
