@@ -7,10 +7,12 @@ import pytest
 from scipy import stats
 
 from compoundwatch.formulas import (
+    decibel,
     dilate,
     false_discovery,
     harmonic_design,
     huber_season,
+    linear_power,
     normalised_difference,
     robust_sigma,
 )
@@ -83,3 +85,11 @@ def test_huber_season_looks_at_the_reference_period_only_and_never_guesses():
     assert np.isnan(residual[:, 1]).all()
     assert np.isnan(sigma[1])
     assert np.isfinite(residual[:, [0, 2]]).all()
+
+
+def test_decibels_and_back():
+    power = np.array([1.0, 10.0, 0.01, 0.0, -1.0, np.nan], dtype=np.float32)
+    got = decibel(power)
+    np.testing.assert_allclose(got[:3], [0, 10, -20], atol=1e-5)
+    assert np.isnan(got[3:]).all()
+    np.testing.assert_allclose(linear_power(got)[:3], power[:3], rtol=1e-5)

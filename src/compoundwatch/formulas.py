@@ -14,6 +14,17 @@ MAD_TO_SIGMA = 1.4826
 """Factor that makes the median absolute deviation estimate the standard deviation of normal noise."""
 
 
+def decibel(power: FloatArray) -> FloatArray:
+    """Linear power in decibels, float32 of the same shape; NaN where the power is not positive."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(power > 0, 10 * np.log10(power), np.nan).astype(np.float32)
+
+
+def linear_power(decibels: FloatArray) -> FloatArray:
+    """Decibels as linear power, float32 of the same shape; NaN stays NaN."""
+    return np.asarray(10 ** (decibels / 10), dtype=np.float32)
+
+
 def normalised_difference(a: FloatArray, b: FloatArray) -> FloatArray:
     """(a - b) / (a + b), any shape; NaN where an input is NaN or the sum is not positive.
 

@@ -297,12 +297,16 @@ class PairChange:
 
 
 class SeriesDetector(Protocol):
-    """Tests each pixel's series for a change after ``reference_end``."""
+    """Tests each pixel's series for a change after ``reference_end``.
+
+    ``unit`` is the unit that the values must have, None = any.
+    """
 
     kind: Literal["series"]
     name: str
     title: str
     source: str
+    unit: str | None
     min_before: int
     min_after: int
 
@@ -376,10 +380,10 @@ class SiteState:
     ``probability`` gives every state's probability (0-1, sum 1; empty where NOT_OBSERVABLE). ``score`` is
     100 x (1 - P(UNCHANGED)), None where not observable. ``change_date`` with ``change_date_earliest`` and
     ``change_date_latest`` (90 % interval) is None where no change is called. ``p_value`` and ``q_value`` 0-1, None =
-    not tested. ``change_dates`` is the probability of each date tried, given that the state is right (sum 1; empty where
-    no change is called); ``back_date`` the day on which a REOCCUPIED site was used again (None = not known, or another
-    state). ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall of
-    activity (fraction 0-1) that would have been seen; None = not measured. ``reason`` is one sentence for readers.
+    not tested. ``change_dates`` is the probability of each date tried, given that the state is right (sum 1; empty
+    where no change is called); ``back_date`` the day on which a REOCCUPIED site was used again (None = not known, or
+    another state). ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall
+    of activity (fraction 0-1) that would have been seen; None = not measured. ``reason`` is one sentence for readers.
     """
 
     site_id: str
@@ -402,6 +406,268 @@ class SiteState:
     reason: str
     change_dates: Mapping[dt.date, float] = field(default_factory=dict)
     back_date: dt.date | None = None
+
+
+# ---------------------------------------------------------------------------------------------- against dated events
+
+
+class Timing(StrEnum):
+    """When a site changed, seen from a dated event."""
+
+    BEFORE = "BEFORE"
+    AT = "AT"
+    AFTER = "AFTER"
+    UNDATED = "UNDATED"
+    NONE = "NONE"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_OBSERVABLE = "NOT_OBSERVABLE"
+
+
+@dataclass(frozen=True)
+class VerdictSettings:
+    """How sites are held against events.
+
+    A change ``at_days`` (days, 0 or more) or less from the event is "at" it. Another event that confounds counts when
+    it lies at most ``reach_days`` (days) away. "No change" needs ``min_views_after`` usable dates after the event. A
+    timing is called when its probability reaches ``probability_called`` (0.5-1). Intervals hold ``level`` (0-1).
+    """
+
+    at_days: int = 1
+    reach_days: int = 45
+    min_views_after: int = 4
+    probability_called: float = 0.8
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One site against one event.
+
+    ``probability`` holds BEFORE, AT, AFTER, UNDATED (a change may have come, no date can be given) and NONE (0-1, sum
+    1); empty where the site, or the time around the event, was not observable. ``timing`` is the one that is called,
+    INCONCLUSIVE where none is.
+    ``days`` is the median of change minus event in days (negative = the change came first), ``days_low`` and
+    ``days_high`` its interval, given that the site changed; None = no dated change. ``change_first`` is the probability
+    that the site changed on a day before the event, ``departure_first`` that its activity fell before it; None = not
+    observable. ``confounded_by`` holds the ids of events that may explain the measurements otherwise. ``reason`` is one
+    sentence for readers.
+    """
+
+    site_id: str
+    event_id: str
+    event_kind: str
+    state: State
+    timing: Timing
+    probability: Mapping[Timing, float]
+    days: float | None
+    days_low: int | None
+    days_high: int | None
+    change_first: float | None
+    departure_first: float | None
+    confounded_by: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class EventStudyBin:
+    """Mean difference of sites to controls in one span of days relative to an event.
+
+    Days run from ``day_from`` to before ``day_to``, 0 = first day of the event. ``effect``, ``std_error``, ``low`` and
+    ``high`` (95 %) are in the unit of the feature, relative to the reference days; None = fewer than two sites seen.
+    """
+
+    day_from: int
+    day_to: int
+    effect: float | None
+    std_error: float | None
+    low: float | None
+    high: float | None
+    n_sites: int
+
+
+@dataclass(frozen=True)
+class EventStudy:
+    """How the sites of one event moved against their controls, pooled.
+
+    ``effect`` is the mean over ``site_ids`` of the difference after the event minus that of the reference days (unit of
+    the feature; negative = less), with ``std_error`` clustered by site, ``low`` and ``high`` (95 %) and ``p_value``.
+    ``pre_trend_p`` asks whether sites and controls ran parallel before; ``placebo_p`` is the rank of the effect among
+    ``placebo_effects`` at dates on which nothing was announced. All None where ``testable`` is False; ``pre_trend_p``
+    and ``placebo_p`` also where the series before are too short. ``reason`` is one sentence for readers.
+    """
+
+    event_id: str
+    sensor: str
+    feature: str
+    site_ids: tuple[str, ...]
+    testable: bool
+    bins: tuple[EventStudyBin, ...]
+    effect: float | None
+    std_error: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    pre_trend_p: float | None
+    placebo_p: float | None
+    placebo_effects: tuple[float, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Spell:
+    """How long the stillness of one site lasted.
+
+    The true duration lies between ``shortest`` and ``longest`` days, because neither its first nor its last day is
+    known exactly. ``ended`` is True where activity came back, on ``revived`` (None = not back, or the day not known);
+    False = it had not when the site was last judged, and the duration is longer than these. ``began`` is the likeliest
+    first day, ``last_judged`` the day of the last statement that counts.
+    """
+
+    site_id: str
+    began: dt.date
+    ended: bool
+    revived: dt.date | None
+    last_judged: dt.date
+    shortest: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Share of still sites that stay still for so many days or longer.
+
+    ``days`` are the days asked for, ``share`` the Kaplan-Meier estimate (0-1) at each, ``low`` and ``high`` its
+    interval at ``level`` (None = unlimited on that side for want of sites), ``at_risk`` the sites followed so long.
+    ``median_days`` is None where more than half stay still throughout. Of ``n_sites`` spells ``n_ended`` ended;
+    ``n_interval_censored`` have a duration known only within an interval of more than a day.
+    """
+
+    days: tuple[int, ...]
+    share: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    at_risk: tuple[float, ...]
+    level: float
+    median_days: float | None
+    n_sites: int
+    n_ended: int
+    n_interval_censored: int
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One site where activity rose most within the window of a displacement test.
+
+    ``rise`` is its standardised rise (in units of its own usual wandering), ``km`` the distance to ``nearest``, the
+    closest site of the event. It ranks sites; by itself it proves nothing of one of them.
+    """
+
+    site_id: str
+    rise: float
+    nearest: str
+    km: float
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """Did the sites of an event fall while others rose?
+
+    ``p_fall`` and ``p_rise`` (0-1) rank fall and rise among dates on which nothing was announced, ``p_labels`` ranks
+    them among random choices of the sites the event concerns; ``p_value`` is the largest of the three. ``fall`` and
+    ``rise`` are standardised and pooled (positive = as expected). ``fall_days`` is the offset in days of the fall from
+    the first day of the event (negative = before), ``lag_days`` that of the rise from the fall, with ``lag_low`` and
+    ``lag_high`` (90 %). ``km`` is the mean distance of the rises from the nearest site of the event, weighted by their
+    size. None everywhere where ``testable`` is False. ``receivers`` are sorted, largest rise first. ``reason`` is one
+    sentence for readers.
+    """
+
+    event_id: str
+    sensor: str
+    feature: str
+    treated: tuple[str, ...]
+    others: tuple[str, ...]
+    testable: bool
+    p_value: float | None
+    p_fall: float | None
+    p_rise: float | None
+    p_labels: float | None
+    fall: float | None
+    rise: float | None
+    fall_days: int | None
+    lag_days: int | None
+    lag_low: int | None
+    lag_high: int | None
+    km: float | None
+    n_placebo_dates: int
+    n_relabellings: int
+    receivers: tuple[Receiver, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of ``of`` sites something holds for.
+
+    ``expected`` is the sum of their probabilities, ``low`` and ``high`` the interval of their number that these
+    uncertain single answers leave. ``at_most`` adds every site without an answer to ``high``: no answer excludes more.
+    """
+
+    expected: float
+    low: int
+    high: int
+    of: int
+    at_most: int
+
+
+@dataclass(frozen=True)
+class EventSummary:
+    """The sites that one event concerns, by the timing of their change.
+
+    ``fell`` counts falls of activity by timing (BEFORE, AT, AFTER, UNDATED); ``fell_first`` those on any day before the
+    event. ``confounded`` are the ids of sites whose measurements another event may explain. ``study`` and
+    ``displacement`` pool the series (None = there were no series). ``sentence`` may be quoted together with ``caveat``.
+    """
+
+    event: Event
+    n_sites: int
+    n_answered: int
+    verdicts: tuple[Verdict, ...]
+    fell: Mapping[Timing, Count]
+    fell_first: Count
+    confounded: tuple[str, ...]
+    study: EventStudy | None
+    displacement: Displacement | None
+    sentence: str
+    caveat: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is said about all sites together.
+
+    ``counts`` maps each state to the number of sites consistent with it, among ``n_answered`` of ``n_sites``;
+    ``unseen`` sites had too few views, ``inconclusive`` ones had views but no clear answer: neither is "no change".
+    ``revived`` counts sites consistent with activity that fell and came back, ``rising`` those consistent with
+    construction. ``as_of_earliest`` and ``as_of_latest`` are the days on which the sites were judged. ``sentence`` may
+    be quoted together with ``caveat``.
+    """
+
+    as_of_earliest: dt.date
+    as_of_latest: dt.date
+    level: float
+    n_sites: int
+    n_answered: int
+    unseen: tuple[str, ...]
+    inconclusive: tuple[str, ...]
+    counts: Mapping[State, Count]
+    revived: Count
+    rising: Count
+    spells: tuple[Spell, ...]
+    withdrawn: tuple[str, ...]
+    holding: Holding | None
+    events: tuple[EventSummary, ...]
+    sentence: str
+    caveat: str
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
+from compoundwatch.model import Feature
 from compoundwatch.score.series import site_series, tile_series, usable_days
 
 SHAPE = (12, 17)
 DAYS = 18_000 + 10 * np.arange(90)
 REFERENCE_END = int(DAYS[45])
 
+FEATURES = (Feature("f", lambda bands: bands["b"], ("b",), "1", -1.0, 1.0, "more"),)
 
-def stack(values, valid=None):
+
+def stack(values, valid=None, days=DAYS):
     valid = np.isfinite(values) if valid is None else valid
     dims = ("time", "y", "x")
     return xr.Dataset(
         {"f": (dims, np.where(valid, values, np.nan).astype(np.float32)), "valid": (dims, valid)},
         coords={
-            "day": ("time", DAYS),
-            "scene_id": ("time", np.array([f"s{d}" for d in DAYS], dtype=object)),
-            "look": ("time", np.array(["nadir"] * len(DAYS), dtype=object)),
-            "version": ("time", np.array(["1"] * len(DAYS), dtype=object)),
+            "day": ("time", days),
+            "scene_id": ("time", np.array([f"s{d}" for d in days], dtype=object)),
+            "look": ("time", np.array(["nadir"] * len(days), dtype=object)),
+            "version": ("time", np.array(["1"] * len(days), dtype=object)),
         },
         attrs={"grid_key": "k", "sensor": "s"},
     )
@@ -36,7 +41,7 @@ def quiet(rng, noise=0.02):
 
 def measure(values, valid=None, mask=None):
     mask = np.ones(SHAPE, dtype=bool) if mask is None else mask
-    tile = tile_series(stack(values, valid), mask, REFERENCE_END, 0.4)
+    tile = tile_series(stack(values, valid), FEATURES, mask, REFERENCE_END, 0.4)
     table = site_series("site", "s", [tile])
     return {name: rows["value"].to_numpy() for name, rows in table.groupby("feature")}, table
 
@@ -111,9 +116,9 @@ def test_tiles_add_up_to_the_whole():
     values = quiet(np.random.default_rng(7))
     left, right = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
     left[:, :9], right[:, 9:] = True, True
-    pieces = [tile_series(stack(values), m, REFERENCE_END, 0.4) for m in (left, right)]
+    pieces = [tile_series(stack(values), FEATURES, m, REFERENCE_END, 0.4) for m in (left, right)]
     parts = site_series("site", "s", pieces)
-    whole = site_series("site", "s", [tile_series(stack(values), left | right, REFERENCE_END, 0.4)])
+    whole = site_series("site", "s", [tile_series(stack(values), FEATURES, left | right, REFERENCE_END, 0.4)])
     plain = whole["feature"] == "f"
     np.testing.assert_allclose(parts[plain]["value"], whole[plain]["value"], rtol=1e-6)
     np.testing.assert_allclose(parts[plain]["spread"], whole[plain]["spread"], rtol=1e-5)
@@ -124,5 +129,28 @@ def test_tiles_add_up_to_the_whole():
 def test_input_is_left_alone():
     values = stack(quiet(np.random.default_rng(8)))
     kept = values.copy(deep=True)
-    tile_series(values, np.ones(SHAPE, dtype=bool), REFERENCE_END, 0.4)
+    tile_series(values, FEATURES, np.ones(SHAPE, dtype=bool), REFERENCE_END, 0.4)
     xr.testing.assert_identical(values, kept)
+
+
+def test_looks_are_never_compared_with_one_another():
+    """Two looks of very different level, view by view in turn: each has the activity of its own noise."""
+    rng = np.random.default_rng(8)
+    values = quiet(rng)
+    mask = np.ones(SHAPE, dtype=bool)
+    even = np.arange(len(DAYS)) % 2 == 0
+    cube = stack(values + np.where(even, 0.0, 0.6)[:, None, None])
+    cube["look"] = ("time", np.where(even, "ascending", "descending").astype(object))
+    both = site_series("s", "x", [tile_series(cube, FEATURES, mask, REFERENCE_END, 0.4)])
+    for look, dates in (("ascending", even), ("descending", ~even)):
+        alone = stack(values[dates], days=DAYS[dates])
+        single = site_series("s", "x", [tile_series(alone, FEATURES, mask, REFERENCE_END, 0.4)])
+        for feature in ("activity", "f_anomaly", "f_up", "f_down"):
+            one = both[(both["feature"] == feature) & (both["look"] == look)]["value"].to_numpy()
+            np.testing.assert_allclose(one, single[single["feature"] == feature]["value"], atol=1e-5)
+
+
+def test_what_the_weather_moves_has_no_activity():
+    calm = (replace(FEATURES[0], restless=False),)
+    made = tile_series(stack(quiet(np.random.default_rng(9))), calm, np.ones(SHAPE, bool), REFERENCE_END, 0.4)
+    assert set(made.sums) == {"f", "f_anomaly"}

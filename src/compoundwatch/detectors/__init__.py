@@ -6,17 +6,20 @@ The significance level and the direction are applied here, the same way for all 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.stats import norm
 
 from compoundwatch import plugins
 from compoundwatch.errors import SettingsError
+from compoundwatch.formulas import linear_power
 from compoundwatch.model import FloatArray, PairDetector, PixelChange, SeriesDetector
 
-__all__ = ["available", "change_map", "choose_pair", "pair_detector", "series_detector"]
+__all__ = ["available", "change_map", "choose_pair", "combine", "pair_detector", "series_detector", "suits"]
 
 
 def available() -> dict[str, Any]:
@@ -63,30 +66,90 @@ def _pick(name: str, kind: str) -> Any:
     return choices[name]
 
 
+def suits(detector: SeriesDetector, unit: str) -> bool:
+    """Whether a detector can test a feature of this unit: some need intensities, which decibels can be turned into."""
+    return detector.unit is None or unit in (detector.unit, "dB")
+
+
 def change_map(
     values: FloatArray,
     days: npt.NDArray[np.int64],
+    looks: npt.NDArray[Any],
     reference_end: int,
     detector: SeriesDetector,
     alpha: float,
+    unit: str = "1",
 ) -> xr.Dataset:
-    """Test every pixel of a series of images.
+    """Test every pixel of a series of images, each look apart, and combine the looks.
 
     Parameters
     ----------
     values : float32 (time, rows, cols), NaN = no view.
     days : int64 (time,), days since 1970-01-01, sorted.
+    looks : text (time,), the viewing geometry of each date; only equal ones are compared.
     reference_end : first day (since 1970-01-01) that may hold a change.
     detector : the test.
     alpha : false-alarm rate per pixel, 0-1.
+    unit : unit of the values; decibels become linear power for a detector that needs it.
 
     Returns
     -------
-    Dataset with the variables of ``model.CHANGE_VARIABLES`` on dims (y, x).
+    Dataset with the variables of ``model.CHANGE_VARIABLES`` on dims (y, x); dates only where there is a direction.
     """
     shape = values.shape[1:]
-    found = detector.test(values.reshape(values.shape[0], -1), days, reference_end)
-    return as_change_map(found, shape, alpha)
+    if detector.unit == "linear power" and unit == "dB":
+        values = linear_power(values)
+    flat = values.reshape(values.shape[0], -1)
+    found = []
+    for look in dict.fromkeys(looks.tolist()):
+        at = np.flatnonzero(looks == look)
+        found.append(detector.test(flat[at] if at.size < flat.shape[0] else flat, days[at], reference_end))
+    return as_change_map(found[0] if len(found) == 1 else combine(found), shape, alpha)
+
+
+def combine(found: Sequence[PixelChange]) -> PixelChange:
+    """One answer from several looks at the same pixels: signed z of all looks that could test, added up.
+
+    The method is Stouffer's (1949, The American Soldier, vol. 1, p. 45): z = sum of z_k / sqrt(number of looks), which
+    keeps the sign, so that looks that contradict one another cancel. ``effect`` is the mean weighted by 1/se²; the
+    dates are those of the look that says most in the direction of the whole.
+
+    Parameters
+    ----------
+    found : one PixelChange per look, all of the same pixels.
+
+    Returns
+    -------
+    PixelChange whose ``statistic`` is z. The p-value supposes that the looks' noise is independent.
+    """
+    p = np.stack([np.asarray(f.p_value, dtype=np.float64) for f in found])
+    sign = np.sign(np.stack([f.statistic for f in found]))
+    tested = np.isfinite(p)
+    z = np.where(tested, norm.isf(np.clip(np.where(tested, p, 1.0), 1e-300, 1) / 2) * sign, 0.0)
+    count = tested.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = np.where(count > 0, z.sum(axis=0) / np.sqrt(count), np.nan)
+        weight = np.where(tested, 1 / np.stack([f.effect_se for f in found]).astype(np.float64) ** 2, 0.0)
+        weight = np.where(np.isfinite(weight), weight, 0.0)
+        effects = np.nan_to_num(np.stack([f.effect for f in found]))
+        effect = (weight * effects).sum(axis=0) / weight.sum(axis=0)
+        error = 1 / np.sqrt(weight.sum(axis=0))
+    most = np.argmax(np.where(tested, z * np.sign(whole), -np.inf), axis=0)
+
+    def of_most(name: str) -> FloatArray:
+        return np.take_along_axis(np.stack([getattr(f, name) for f in found]), most[None], axis=0)[0]  # type: ignore[no-any-return]
+
+    return PixelChange(
+        statistic=whole.astype(np.float32),
+        p_value=(2 * norm.sf(np.abs(whole))).astype(np.float32),
+        effect=effect.astype(np.float32),
+        effect_se=error.astype(np.float32),
+        day=of_most("day"),
+        day_earliest=of_most("day_earliest"),
+        day_latest=of_most("day_latest"),
+        n_before=np.sum([f.n_before for f in found], axis=0, dtype=np.int32),
+        n_after=np.sum([f.n_after for f in found], axis=0, dtype=np.int32),
+    )
 
 
 def as_change_map(found: PixelChange, shape: tuple[int, ...], alpha: float) -> xr.Dataset:
@@ -103,7 +166,7 @@ def as_change_map(found: PixelChange, shape: tuple[int, ...], alpha: float) -> x
         "n_after": found.n_after.astype(np.int32),
     }
     for name, day in (("date", found.day), ("date_earliest", found.day_earliest), ("date_latest", found.day_latest)):
-        layers[name] = _dates(day)
+        layers[name] = _dates(np.where(direction != 0, day, np.nan))
     return xr.Dataset({name: (("y", "x"), layer.reshape(shape)) for name, layer in layers.items()})
 
 

@@ -57,6 +57,7 @@ class Ccdc:
     name = "ccdc"
     title = "Season and consecutive anomalies"
     source = "after Zhu and Woodcock 2014, doi:10.1016/j.rse.2014.01.011"
+    unit: str | None = None
     min_before = 8
 
     def __init__(self, consecutive: int = 6) -> None:

@@ -28,6 +28,7 @@ class HarmonicCusum:
         "weighted cumulative sums of recursive residuals, the largest likelihood ratio of a step (Brown et al. 1975, "
         "doi:10.1111/j.2517-6161.1975.tb01532.x; Andrews 1993, doi:10.2307/2951764)"
     )
+    unit: str | None = None
     min_before = 8
     min_after = 4
 

@@ -28,6 +28,7 @@ class HarmonicMosum:
         "after Verbesselt et al. 2012, doi:10.1016/j.rse.2012.02.022, with recursive residuals (Brown et al. 1975, "
         "doi:10.1111/j.2517-6161.1975.tb01532.x)"
     )
+    unit: str | None = None
     min_before = 8
     min_after = 4
     windows = (4, 8, 16, 32)

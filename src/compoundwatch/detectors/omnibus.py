@@ -35,6 +35,7 @@ class Omnibus:
     name = "omnibus"
     title = "Gamma omnibus test (radar intensity, linear power)"
     source = "Conradsen et al. 2016, doi:10.1109/TGRS.2015.2510160"
+    unit: str | None = "linear power"
     min_before = 4
     min_after = 2
 

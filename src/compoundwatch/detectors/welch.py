@@ -31,6 +31,7 @@ class Welch:
     name = "welch"
     title = "Signed Welch test of means (no season)"
     source = "Welch 1947, doi:10.1093/biomet/34.1-2.28"
+    unit: str | None = None
     min_before = 5
     min_after = 5
 

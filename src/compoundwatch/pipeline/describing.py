@@ -36,6 +36,7 @@ def summary(result: WatchResult) -> dict[str, Any]:
     for s in result.states:
         row = {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in vars(s).items()}
         row |= {"probability": {str(k): v for k, v in s.probability.items()}, "sensors": list(s.sensors)}
+        row["change_dates"] = {day.isoformat(): share for day, share in s.change_dates.items()}
         states.append(row)
     return {
         "area_id": result.area.area_id,

@@ -176,6 +176,11 @@ def _plan(
         )
     chosen = tuple(sensors.sensor(n) for n in dict.fromkeys(names))
     detector = detectors.series_detector(settings.detect.detector)
+    if not any(detectors.suits(detector, f.unit) for s in chosen for f in s.features):
+        raise SettingsError(
+            f"detector {detector.name} needs {detector.unit}, which {', '.join(s.name for s in chosen)} does not "
+            "measure; add a sensor that does, or choose another detect.detector in the settings"
+        )
     opened = _catalogs(catalog, chosen, settings)
     return _Plan(opened, chosen, detector, start, end, reference_end, settings, progress)
 
@@ -231,7 +236,7 @@ def _measure(site: Site, plan: _Plan) -> _Measured:
             parts.changes + more.changes,
             parts.scenes + more.scenes,
             parts.skipped + more.skipped,
-            more.pictures if parts.pictures == (None, None) else parts.pictures,
+            tuple(a or b for a, b in zip(parts.pictures, more.pictures, strict=True)),  # type: ignore[arg-type]
         )
     return parts
 
@@ -246,6 +251,7 @@ def _measure_scenes(
     tiles = [t for t in grid.tiles(load.tile_pixels) if mask[t.slices].any()]
     if not tiles:
         raise StackError(f"the outline holds no centre of a {sensor.pixel_m:g} m pixel; it is too small to be seen")
+    tested = [f for f in sensor.features if detectors.suits(plan.detector, f.unit)]
     mosaics: dict[str, xr.Dataset] = {}
     pieces: list[score.TileSeries] = []
     unread: list[Skipped] = []
@@ -253,14 +259,22 @@ def _measure_scenes(
         cube, failed = stack.load(days, sensor, grid.part(tile), load.threads)
         unread += failed
         check_stack(cube)
-        pieces.append(score.tile_series(cube, mask[tile.slices], plan.reference_day, load.min_valid_fraction))
-        for feature in sensor.features:
+        pieces.append(
+            score.tile_series(cube, sensor.features, mask[tile.slices], plan.reference_day, load.min_valid_fraction)
+        )
+        for feature in tested:
             found = detectors.change_map(
-                cube[feature.name].values, cube["day"].values, plan.reference_day, plan.detector, detect.alpha
+                cube[feature.name].values,
+                cube["day"].values,
+                cube["look"].values,
+                plan.reference_day,
+                plan.detector,
+                detect.alpha,
+                feature.unit,
             )
             mosaics[feature.name] = _paste(mosaics.get(feature.name), found, tile.slices, grid)
     changes = []
-    for feature in sensor.features:
+    for feature in tested:
         whole = mosaics[feature.name]
         check_change_map(whole)
         changes.append(

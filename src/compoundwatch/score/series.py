@@ -1,9 +1,9 @@
 """From pixels to site series: a few numbers per date that a whole site can be judged by.
 
-For each feature of the sensor: its plain mean (for charts), its mean anomaly from the usual season (``_anomaly``), and
-how much of the site shows a *persistent* anomaly upwards and downwards (``_up``, ``_down``). From all features
-together: ``activity``, how much the site's pixels change from one view to the next, which falls when yards and roads
-fall still.
+For each feature of the sensor: its plain mean (for charts) and its mean anomaly from the usual season (``_anomaly``).
+For each restless feature also how much of the site shows a *persistent* anomaly upwards and downwards (``_up``,
+``_down``), and from all of them together: ``activity``, how much the site's pixels change from one view to the next,
+which falls when yards and roads fall still. Views of different looks are never compared with one another.
 
 Sums are kept per tile and added up, so a site of any size is judged without holding it whole.
 """
@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from compoundwatch.formulas import huber_season
-from compoundwatch.model import SERIES_COLUMNS, BoolArray, FloatArray, check_series
+from compoundwatch.model import SERIES_COLUMNS, BoolArray, Feature, FloatArray, check_series
 
 ACTIVITY = "activity"
 NANOSECONDS_PER_DAY = 86_400_000_000_000
@@ -44,6 +44,15 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.count + other.count, self.total + other.total, self.square + other.square)
 
+    @staticmethod
+    def none(n_dates: int) -> Sums:
+        """Nothing measured on any date."""
+        return Sums(*(np.zeros(n_dates) for _ in range(3)))
+
+    def into(self, whole: Sums, at: npt.NDArray[np.intp]) -> None:
+        """Write these dates to the places ``at`` of a longer series."""
+        whole.count[at], whole.total[at], whole.square[at] = self.count, self.total, self.square
+
 
 @dataclass(frozen=True)
 class TileSeries:
@@ -57,12 +66,15 @@ class TileSeries:
     sums: dict[str, Sums]
 
 
-def tile_series(stack: xr.Dataset, mask: BoolArray, reference_end: int, min_valid_fraction: float) -> TileSeries:
+def tile_series(
+    stack: xr.Dataset, features: Sequence[Feature], mask: BoolArray, reference_end: int, min_valid_fraction: float
+) -> TileSeries:
     """Measure the pixels of a site in one tile.
 
     Parameters
     ----------
     stack : a stack (contract of ``model.check_stack``).
+    features : the features of the sensor.
     mask : bool (rows, cols), True inside the site.
     reference_end : first day (since 1970-01-01) that may hold a change.
     min_valid_fraction : share of the pixels that must be usable for a date to be compared with others.
@@ -71,20 +83,42 @@ def tile_series(stack: xr.Dataset, mask: BoolArray, reference_end: int, min_vali
     n_pixels = int(mask.sum())
     valid = stack["valid"].values[:, mask]
     usable = valid.mean(axis=1) >= min_valid_fraction if n_pixels else np.zeros(len(days), dtype=bool)
+    scene_ids, looks = tuple(stack["scene_id"].values), tuple(stack["look"].values)
+    sums: dict[str, Sums] = {}
+    for look in dict.fromkeys(looks):
+        at = np.flatnonzero([other == look for other in looks])
+        own = _look_sums(stack, features, mask, at, days[at], usable[at], reference_end)
+        for name, part in own.items():
+            part.into(sums.setdefault(name, Sums.none(len(days))), at)
+    return TileSeries(days, scene_ids, looks, n_pixels, valid.sum(axis=1).astype(np.float64), sums)
+
+
+def _look_sums(
+    stack: xr.Dataset,
+    features: Sequence[Feature],
+    mask: BoolArray,
+    at: npt.NDArray[np.intp],
+    days: npt.NDArray[np.int64],
+    usable: BoolArray,
+    reference_end: int,
+) -> dict[str, Sums]:
+    """Sums of every measurement over the dates ``at`` of one look."""
     sums: dict[str, Sums] = {}
     squared: list[Float64] = []
-    for name in (str(v) for v in stack.data_vars if v != "valid"):
-        values = stack[name].values[:, mask]
+    for feature in features:
+        name = feature.name
+        values = stack[name].values[at][:, mask]
         sums[name] = _sums(values, np.ones(len(days), dtype=bool))
         residual, sigma = huber_season(values, days, reference_end)
         anomaly, z = _standardise(residual, sigma, usable)
         sums[f"{name}_anomaly"] = _sums(anomaly, usable)
-        up, down = _persistent(z, usable)
-        sums[f"{name}_up"], sums[f"{name}_down"] = _sums(up, usable), _sums(down, usable)
-        squared.append(_steps(z, usable))
-    sums[ACTIVITY] = _sums(np.mean(squared, axis=0), usable)
-    scene_ids, looks = tuple(stack["scene_id"].values), tuple(stack["look"].values)
-    return TileSeries(days, scene_ids, looks, n_pixels, valid.sum(axis=1).astype(np.float64), sums)
+        if feature.restless:
+            up, down = _persistent(z, usable)
+            sums[f"{name}_up"], sums[f"{name}_down"] = _sums(up, usable), _sums(down, usable)
+            squared.append(_steps(z, usable))
+    if squared:
+        sums[ACTIVITY] = _sums(np.mean(squared, axis=0), usable)
+    return sums
 
 
 def _standardise(residual: FloatArray, sigma: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
