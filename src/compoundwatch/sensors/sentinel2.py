@@ -90,8 +90,13 @@ def processing(item: Mapping[str, Any]) -> str:
 
 
 def acquisition(item: Mapping[str, Any]) -> str:
-    """Datatake and tile: equal for two processings of one acquisition."""
+    """Datatake, strip and tile: equal for two processings of one acquisition.
+
+    A datatake is received in strips. Where one ends within a tile, the tile comes in two products that complete each
+    other; the start of the strip tells them apart and stays when they are processed anew.
+    """
     properties = item["properties"]
+    strip = re.search(r"_S(\d{8}T\d{6})_", str(properties.get("s2:datastrip_id") or ""))
     datatake = re.sub(r"_N\d\d\.\d\d$", "", str(properties.get("s2:datatake_id") or ""))
     if not datatake:
         platform = re.sub(r"[^0-9a-z]", "", str(properties.get("platform") or "").lower())
@@ -100,7 +105,7 @@ def acquisition(item: Mapping[str, Any]) -> str:
     if not tile:
         match = re.search(r"_T?(\d\d[A-Z]{3})_", str(item["id"]))
         tile = match[1] if match else str(item["id"])
-    return f"{datatake} {tile}"
+    return " ".join([datatake, *([strip[1]] if strip else []), tile])
 
 
 def look(item: Mapping[str, Any]) -> str:
