@@ -37,7 +37,7 @@ PRECISIONS = {
 
 KINDS = (
     "arrest", "border", "ceasefire", "claim", "conflict", "construction", "deadline", "demolition", "embassy",
-    "exodus", "policy", "power", "publication", "raid", "reoccupation", "sanction", "telecom",
+    "exodus", "holiday", "policy", "power", "publication", "raid", "reoccupation", "sanction", "telecom",
 )  # fmt: skip
 """What an event may be; "claim" is a figure or a promise by an authority, "embassy" people asking theirs for help."""
 
