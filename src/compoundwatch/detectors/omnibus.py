@@ -21,7 +21,13 @@ I32 = npt.NDArray[np.int32]
 TILE = 256
 CHUNKS = 64
 """Runs of tiles that threads share out; each has its own arrays, made once."""
-ONE = np.float32(1)
+ZERO, ONE, TINY, LARGEST = np.float32(0), np.float32(1), np.float32(1e-30), np.float32(3e38)
+SLOTS = 11
+"""Rows of ``sums``: one flat array, ``sums[NAME + pixel]``, spares the compiler the proof that rows do not overlap."""
+N_BEFORE, BEFORE, N_AFTER, AFTER, LOGS = 0 * TILE, 1 * TILE, 2 * TILE, 3 * TILE, 4 * TILE
+"""Views and their sum before and after the reference end; sum of logarithms after."""
+N_LATE, LATE, BEST, FIRST, N_CHANGED, CHANGED = 5 * TILE, 6 * TILE, 7 * TILE, 8 * TILE, 9 * TILE, 10 * TILE
+"""Views and their sum from the date at hand on; the least cost so far, its first date, and both of it."""
 
 
 class Omnibus:
@@ -87,53 +93,52 @@ class Omnibus:
 
 
 @compiled
-def _load(values: F32, at: int, count: int, dates: int, rows: F32, seen: F32, sums: F32) -> None:
-    """Copy a tile; sums = views and intensities before, views and intensities after, logarithms after."""
+def _load(values: F32, at: int, count: int, dates: int, rows: F32, sums: F32) -> None:
+    """Copy a tile, 0 = no view; ``sums`` = views and intensities before, views, intensities and logarithms after."""
     if count < TILE:
         rows[:] = 0
-        seen[:] = 0
     sums[:] = 0
     for t in range(values.shape[0]):
         date = values[t, at : at + count]
-        group = 0 if t < dates else 2
         for p in range(count):
             v = date[p]
-            ok = (v > 0) & (v < np.float32(3e38))
-            rows[t, p] = v if ok else np.float32(0)
-            seen[t, p] = ONE if ok else np.float32(0)
+            rows[t, p] = v if (v > ZERO) & (v < LARGEST) else ZERO
+    for t in range(dates):
         for p in range(TILE):
-            sums[group, p] += seen[t, p]
-            sums[group + 1, p] += rows[t, p]
-        if t >= dates:
-            for p in range(TILE):
-                x = rows[t, p] if seen[t, p] > 0 else ONE
-                sums[4, p] += log32(x)
+            sums[N_BEFORE + p] += ONE if rows[t, p] > ZERO else ZERO
+            sums[BEFORE + p] += rows[t, p]
+    for t in range(dates, values.shape[0]):
+        for p in range(TILE):
+            x = rows[t, p]
+            seen = ONE if x > ZERO else ZERO
+            sums[N_AFTER + p] += seen
+            sums[AFTER + p] += x
+            sums[LOGS + p] += seen * log32(max(x, TINY))  # a product: a choice would cost the vector instructions
 
 
 @compiled
-def _split(rows: F32, seen: F32, dates: int, sums: F32, best: F32) -> None:
-    """Best division into an early and a late group; best = likelihood, first date, views and intensity from it on.
+def _split(rows: F32, dates: int, sums: F32) -> None:
+    """Best division into an early and a late group, into ``sums``: first date, views and intensity from it on.
 
     With m views of mean a before and k of mean b after, -log likelihood per look is m log a + k log b; the smallest
     wins. A date without a view repeats the division of the next one, and does not win against it.
     """
-    late = np.zeros((2, TILE), np.float32)
-    best[:] = 0
-    best[0, :] = np.float32(3e38)
+    sums[BEST : BEST + TILE] = LARGEST
     for t in range(rows.shape[0] - 1, dates - 1, -1):
         date = np.float32(t)
         for p in range(TILE):
-            k, s = late[0, p] + seen[t, p], late[1, p] + rows[t, p]
-            late[0, p] = k
-            late[1, p] = s
-            m, early = sums[0, p] + sums[2, p] - k, sums[1, p] + sums[3, p] - s
-            early_mean, late_mean = max(early, np.float32(1e-30)) / max(m, ONE), s / max(k, ONE)
-            cost = m * log32(max(early_mean, np.float32(1e-30))) + k * log32(max(late_mean, np.float32(1e-30)))
-            better = (seen[t, p] > 0) & (cost < best[0, p])
-            best[0, p] = cost if better else best[0, p]
-            best[1, p] = date if better else best[1, p]
-            best[2, p] = k if better else best[2, p]
-            best[3, p] = s if better else best[3, p]
+            x = rows[t, p]
+            k, s = sums[N_LATE + p] + (ONE if x > ZERO else ZERO), sums[LATE + p] + x
+            sums[N_LATE + p] = k
+            sums[LATE + p] = s
+            m, early = sums[N_BEFORE + p] + sums[N_AFTER + p] - k, sums[BEFORE + p] + sums[AFTER + p] - s
+            early_mean, late_mean = max(early, TINY) / max(m, ONE), s / max(k, ONE)
+            cost = m * log32(max(early_mean, TINY)) + k * log32(max(late_mean, TINY))
+            better = (x > ZERO) & (cost < sums[BEST + p])
+            sums[BEST + p] = cost if better else sums[BEST + p]
+            sums[FIRST + p] = date if better else sums[FIRST + p]
+            sums[N_CHANGED + p] = k if better else sums[N_CHANGED + p]
+            sums[CHANGED + p] = s if better else sums[CHANGED + p]
 
 
 @compiled_parallel
@@ -154,21 +159,19 @@ def _tiles(
     tiles = (pixels + TILE - 1) // TILE
     chunks = min(tiles, CHUNKS)
     for chunk in prange(chunks):
-        rows, seen = np.empty((T, TILE), np.float32), np.empty((T, TILE), np.float32)
-        sums, best = np.empty((5, TILE), np.float32), np.empty((4, TILE), np.float32)
+        rows, sums = np.empty((T, TILE), np.float32), np.empty(SLOTS * TILE, np.float32)
         for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
             at = tile * TILE
             count = min(TILE, pixels - at)
-            _load(values, at, count, dates, rows, seen, sums)
-            _split(rows, seen, dates, sums, best)
-            _results(seen, sums, best, at, count, log_ratio, before, after, first, last, n_before, n_after, n_changed)
+            _load(values, at, count, dates, rows, sums)
+            _split(rows, dates, sums)
+            _results(rows, sums, at, count, log_ratio, before, after, first, last, n_before, n_after, n_changed)
 
 
 @compiled
 def _results(
-    seen: F32,
+    rows: F32,
     sums: F32,
-    best: F32,
     at: int,
     count: int,
     log_ratio: F32,
@@ -182,17 +185,18 @@ def _results(
 ) -> None:
     """Write one tile's results; see ``_tiles``."""
     for p in range(count):
-        m, k = sums[0, p], sums[2, p]
-        n_before[at + p], n_after[at + p], n_changed[at + p] = int(m), int(k), int(best[2, p])
-        if m > 0 and k > 0:
-            whole = np.log((sums[1, p] + sums[3, p]) / (m + k))
-            log_ratio[at + p] = sums[4, p] - k * whole + m * (np.log(sums[1, p] / m) - whole)
-            after[at + p] = best[3, p] / best[2, p]
-            before[at + p] = (sums[1, p] + sums[3, p] - best[3, p]) / (m + k - best[2, p])
-            t = int(best[1, p])
+        m, k = sums[N_BEFORE + p], sums[N_AFTER + p]
+        n_before[at + p], n_after[at + p], n_changed[at + p] = int(m), int(k), int(sums[N_CHANGED + p])
+        if m > ZERO and k > ZERO:
+            total, changed = sums[BEFORE + p] + sums[AFTER + p], sums[CHANGED + p]
+            whole = np.log(total / (m + k))
+            log_ratio[at + p] = sums[LOGS + p] - k * whole + m * (np.log(sums[BEFORE + p] / m) - whole)
+            after[at + p] = changed / sums[N_CHANGED + p]
+            before[at + p] = (total - changed) / (m + k - sums[N_CHANGED + p])
+            t = int(sums[FIRST + p])
             first[at + p] = t
             t -= 1
-            while t > 0 and seen[t, p] == 0:
+            while t > 0 and rows[t, p] == 0:
                 t -= 1
             last[at + p] = t
 
