@@ -9,6 +9,7 @@ from scipy import stats
 from compoundwatch.formulas import (
     decibel,
     dilate,
+    estimate_looks,
     false_discovery,
     harmonic_design,
     huber_season,
@@ -93,3 +94,24 @@ def test_decibels_and_back():
     np.testing.assert_allclose(got[:3], [0, 10, -20], atol=1e-5)
     assert np.isnan(got[3:]).all()
     np.testing.assert_allclose(linear_power(got)[:3], power[:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("looks", [1.0, 4.4, 30.0])
+def test_looks_are_estimated_from_speckle_whatever_the_ground(looks):
+    """Pixels of every brightness, a tenth of which change their brightness at every view, and views of other gain."""
+    rng = np.random.default_rng(5)
+    power = 0.05 * rng.gamma(looks, 1 / looks, (12, 90, 120)) * rng.lognormal(0, 1, (90, 120))
+    assert estimate_looks(power) == pytest.approx(looks, rel=0.04)
+    assert estimate_looks(power, 0.9) == pytest.approx(looks, rel=0.04)
+    power *= rng.uniform(0.5, 2, (12, 1, 1))
+    power[:, :9] *= rng.lognormal(0, 1, (12, 9, 120))
+    assert 0.72 * looks < estimate_looks(power) < 1.04 * looks  # (0.674 / 0.765)^2 = 0.78 where all changes are large
+    power[3, 5:20] = np.nan
+    power[4, 20:30] = 0
+    assert 0.72 * looks < estimate_looks(power) < 1.04 * looks
+
+
+def test_looks_of_nothing_and_of_no_speckle():
+    assert np.isnan(estimate_looks(np.full((5, 3), np.nan)))
+    assert np.isnan(estimate_looks(np.ones((1, 3))))
+    assert estimate_looks(np.ones((5, 3))) == 10_000
