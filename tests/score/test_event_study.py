@@ -106,7 +106,7 @@ def test_false_alarms_are_as_rare_as_the_level_says():
     """Worlds without an effect, sites wandering: a tenth of p-values below 0.1, within three standard errors."""
     rng = np.random.default_rng(6)
     short, days = StudySettings(bin_days=10, before_days=60, anticipation_days=0, after_days=30), DAYS[:10]
-    worlds = [event_study(*world(rng, 4, wander=0.4, days=days), event(60, scope=ALL), short) for _ in range(150)]
+    worlds = [event_study(*world(rng, 4, wander=0.4, days=days), event(60, scope=ALL), short) for _ in range(100)]
     for name in ("p_value", "pre_trend_p"):
         p = np.array([getattr(w, name) for w in worlds])
         assert abs((p < 0.1).mean() - 0.1) <= 3 * np.sqrt(0.1 * 0.9 / p.size)
