@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from compoundwatch.catalogs import open_catalog
+from compoundwatch.catalogs import open_catalog, stac
 from compoundwatch.errors import CatalogError, SettingsError
 from compoundwatch.grid import Grid
 from compoundwatch.model import SearchSettings
@@ -48,6 +48,16 @@ def test_folder_by_folder_or_file(folder):
         scenes, skipped = open_catalog(location, SETTINGS).search(GRID.lonlat_bounds, *YEAR, SENSOR, SETTINGS)
         assert [s.scene_id for s in scenes] == [f"scene-{k}" for k in range(5)]
         assert skipped == []
+
+
+def test_a_collection_whose_files_cost_money_is_not_served(folder, tmp_path, monkeypatch):
+    items = [json.loads(p.read_text()) for p in sorted(folder.glob("scene-*/*.json"))]
+    with stac_server(tmp_path, items) as api:
+        assert open_catalog(api, SETTINGS).serves(SENSOR)
+        monkeypatch.setitem(stac.CLOSED, "127.0.0.1", ("sentinel-2-l2a",))
+        assert not open_catalog(api, SETTINGS).serves(SENSOR)
+        with pytest.raises(CatalogError, match="has none of the collections"):
+            open_catalog(api, SETTINGS).search(GRID.lonlat_bounds, *YEAR, SENSOR, SETTINGS)
 
 
 def test_api_and_range_server_give_the_same_pixels(folder, tmp_path):

@@ -28,6 +28,10 @@ RETRY = Retry(
     respect_retry_after_header=True,
 )
 
+CLOSED = {"earth-search.aws.element84.com": ("landsat-c2-l2", "sentinel-1-grd", "sentinel-2-l1c")}
+"""Collections, by host, whose files are only for readers who pay (s3:// addresses, says the README of Earth Search); to
+us the catalogue does not have them."""
+
 
 class StacApi:
     """A STAC API at a URL."""
@@ -48,6 +52,8 @@ class StacApi:
             raise CatalogError(f"catalogue {self.name} does not answer as a STAC API: {_brief(error)}") from error
 
     def _has(self, collection: str) -> bool:
+        if collection in CLOSED.get(self.name, ()):
+            return False
         if collection not in self._present:
             self._present[collection] = self._client.get_collection(collection) is not None
         return self._present[collection]
