@@ -349,7 +349,7 @@ SERIES_COLUMNS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class SiteEffect:
-    """How one feature moved at one site against its controls.
+    """How one feature moved at one site against its controls, from one look.
 
     ``effect``, ``std_error``, ``low``, ``high`` (95 %) in ``unit``. ``day`` is the best date of the step. ``p_value``
     is the chance of a step this large at any date where nothing happened; None = not tested. ``n_controls`` 0 means
@@ -360,6 +360,7 @@ class SiteEffect:
     site_id: str
     sensor: str
     feature: str
+    look: str
     unit: str
     effect: float | None
     std_error: float | None
@@ -382,8 +383,10 @@ class SiteState:
     ``change_date_latest`` (90 % interval) is None where no change is called. ``p_value`` and ``q_value`` 0-1, None =
     not tested. ``change_dates`` is the probability of each date tried, given that the state is right (sum 1; empty
     where no change is called); ``back_date`` the day on which a REOCCUPIED site was used again (None = not known, or
-    another state). ``n_views``, ``n_before``, ``n_after`` count usable dates. ``min_detectable`` is the smallest fall
-    of activity (fraction 0-1) that would have been seen; None = not measured. ``reason`` is one sentence for readers.
+    another state). ``contributions`` tells what each measurement (sensor, look, feature) adds to the log odds of the
+    state, or of the likeliest change where none is called, against no change. ``n_views``, ``n_before``, ``n_after``
+    count usable dates of all sensors. ``min_detectable`` is the smallest fall of activity (fraction 0-1) that would
+    have been seen; None = not measured. ``reason`` is one sentence for readers.
     """
 
     site_id: str
@@ -406,6 +409,7 @@ class SiteState:
     reason: str
     change_dates: Mapping[dt.date, float] = field(default_factory=dict)
     back_date: dt.date | None = None
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------- against dated events

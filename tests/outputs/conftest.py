@@ -323,6 +323,7 @@ def result() -> WatchResult:
             "kk-1",
             "sentinel2",
             "activity",
+            "nadir",
             "ln(variance ratio)",
             -1.2,
             0.2,
@@ -335,7 +336,7 @@ def result() -> WatchResult:
             29,
             0.4,
         ),
-        SiteEffect("kk-1", "sentinel2", "ndvi_up", "1", None, None, None, None, None, None, 0, 62, 29, None),
+        SiteEffect("kk-1", "sentinel2", "ndvi_up", "nadir", "1", None, None, None, None, None, None, 0, 62, 29, None),
     )
     skipped = (
         Skipped("kk-1: S2_20230101", "search", "the catalogue calls it 96 % cloudy, more than 80 %", routine=True),

@@ -37,7 +37,7 @@ def world(rng, *, step=0.0, day=REFERENCE_END + 150, shared_step=0.0, n_controls
 
 def find(site, controls, seed=0):
     taus = dates_to_try(site.dropna().index.tolist(), REFERENCE_END, 4)
-    return evidence("s", "f", site, controls, REFERENCE_END, taus, np.random.default_rng(seed))
+    return evidence("s", "optical", "nadir", "f", site, controls, REFERENCE_END, taus, np.random.default_rng(seed))
 
 
 def test_difference_by_hand():

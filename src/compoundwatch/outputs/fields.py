@@ -29,6 +29,7 @@ NOT_EXAMINED = "not examined"
 SITE_ID = Field("site_id", "text", "", "id of the site, as in the file of areas")
 SENSOR = Field("sensor", "text", "", "short name of the satellite product")
 FEATURE = Field("feature", "text", "", "what was measured")
+LOOK = Field("look", "text", "", "viewing geometry; only equal looks are compared")
 PLACE = (
     SITE_ID,
     Field("name", "text", "", "name of the place, as in the file of areas"),
@@ -116,7 +117,7 @@ SCENES = (
     Field("collection", "text", "", "collection of the catalogue"),
     Field("catalog", "text", "", "catalogue it was found in"),
     Field("acquired", "datetime", "UTC", "when the satellite looked"),
-    Field("look", "text", "", "viewing geometry; only equal looks are compared"),
+    LOOK,
     Field("processing", "text", "", "processing version"),
     Field("cloud_percent", "number", "0-100", "cloud cover of the whole scene, as the catalogue says", NOT_STATED),
 )
@@ -125,7 +126,7 @@ SERIES = (
     SITE_ID,
     SENSOR,
     Field("feature", "text", "", "what was measured: mean of a feature, its anomalies, or activity"),
-    Field("look", "text", "", "viewing geometry; only equal looks are compared"),
+    LOOK,
     Field("scene_id", "text", "", "scene it was measured on"),
     Field("acquired", "datetime", "UTC", "when the satellite looked"),
     Field("value", "number", "unit of the feature", "the measurement", "not usable on that date"),
@@ -138,6 +139,7 @@ EFFECTS = (
     SITE_ID,
     SENSOR,
     Field("feature", "text", "", "what was measured"),
+    LOOK,
     Field("unit", "text", "", "unit of effect, std_error, low and high"),
     Field("effect", "number", "unit", "step against the controls; positive = more after than before", NOT_TESTED),
     Field("std_error", "number", "unit", "its standard error", NOT_TESTED),

@@ -178,6 +178,7 @@ def effect_row(effect: SiteEffect) -> Row:
         "site_id": effect.site_id,
         "sensor": effect.sensor,
         "feature": effect.feature,
+        "look": effect.look,
         "unit": effect.unit,
         "effect": effect.effect,
         "std_error": effect.std_error,

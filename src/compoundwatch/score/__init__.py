@@ -12,10 +12,14 @@ import pandas as pd
 from compoundwatch.formulas import false_discovery
 from compoundwatch.model import AreaOfInterest, ScoreSettings, Sensor, SiteEffect, SiteState
 from compoundwatch.score.effects import Evidence, dates_to_try, evidence
+from compoundwatch.score.parameters import parameters
 from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
-from compoundwatch.score.states import site_effect, site_state
+from compoundwatch.score.states import Seen, site_effect, site_state
 
 __all__ = ["TileSeries", "score_sites", "site_series", "tile_series"]
+
+Measurement = tuple[str, str, str]
+"""Sensor, look, feature."""
 
 
 def score_sites(
@@ -40,55 +44,56 @@ def score_sites(
     effects: list[SiteEffect] = []
     states: list[SiteState] = []
     table = _wide(series)
-    units = {f.name: f.unit for s in sensors for f in s.features}
+    units = {(s.name, f.name): f.unit for s in sensors for f in s.features}
+    kinds = {s.name: s.kind for s in sensors}
+    known = parameters()
     for site in area.targets:
         own = series[series["site_id"] == site.site_id]
-        usable = usable_days(own, min_valid_fraction)
         end = reference_end[site.site_id]
-        found: dict[str, Evidence] = {}
-        taus = dates_to_try(usable, end, settings.min_views_after)
-        for sensor, feature in _measured(own) if taus.size else []:
-            key = (sensor, feature)
+        seen = _seen(own, sensors, min_valid_fraction)
+        taus = dates_to_try(seen.all_days, end, settings.min_views_after)
+        found: list[Evidence] = []
+        for key in _measured(own) if taus.size else []:
+            sensor, look, feature = key
             controls = [table[c][key] for c in site.controls if key in table.get(c, {})]
-            if e := evidence(sensor, feature, table[site.site_id][key], controls, end, taus, rng):
-                found[feature] = e
-                effects.append(site_effect(site.site_id, _unit(feature, units), e))
-        seen = own.drop_duplicates("acquired")["valid_fraction"]
-        states.append(
-            site_state(
-                site.site_id,
-                found,
-                usable,
-                float(seen.mean()) if len(seen) else None,
-                max((e.n_controls for e in found.values()), default=0),
-                sensors,
-                end,
-                as_of,
-                settings,
-            )
-        )
+            values = table[site.site_id][key]
+            if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng):
+                found.append(e)
+                effects.append(site_effect(site.site_id, _unit(sensor, feature, units), e))
+        states.append(site_state(site.site_id, found, seen, end, as_of, settings, known))
     q = false_discovery([np.nan if s.p_value is None else s.p_value for s in states])
     with_q = tuple(replace(s, q_value=None if np.isnan(v) else float(v)) for s, v in zip(states, q, strict=True))
     return tuple(effects), with_q
 
 
-def _wide(series: pd.DataFrame) -> dict[str, dict[tuple[str, str], pd.Series]]:
-    """site id -> (sensor, feature) -> values indexed by day since 1970-01-01."""
+def _seen(own: pd.DataFrame, sensors: Sequence[Sensor], min_valid_fraction: float) -> Seen:
+    """How a site was seen by each sensor."""
+    by_sensor = {str(name): rows for name, rows in own.groupby("sensor")}
+    days = {name: usable_days(rows, min_valid_fraction) for name, rows in by_sensor.items()}
+    fraction = own.drop_duplicates(["sensor", "look", "acquired"])["valid_fraction"]
+    return Seen(days, float(fraction.mean()) if len(fraction) else None, tuple(sensors))
+
+
+def _wide(series: pd.DataFrame) -> dict[str, dict[Measurement, pd.Series]]:
+    """site id -> (sensor, look, feature) -> values indexed by day since 1970-01-01."""
     days = day_numbers(series["acquired"])
-    table: dict[str, dict[tuple[str, str], pd.Series]] = {}
-    for (site_id, sensor, feature), rows in series.assign(day=days).groupby(["site_id", "sensor", "feature"]):
-        table.setdefault(str(site_id), {})[(str(sensor), str(feature))] = rows.set_index("day")["value"].sort_index()
+    table: dict[str, dict[Measurement, pd.Series]] = {}
+    keys = ["site_id", "sensor", "look", "feature"]
+    for (site_id, sensor, look, feature), rows in series.assign(day=days).groupby(keys, sort=True):
+        values = rows.set_index("day")["value"].sort_index()
+        table.setdefault(str(site_id), {})[(str(sensor), str(look), str(feature))] = values
     return table
 
 
-def _measured(own: pd.DataFrame) -> list[tuple[str, str]]:
-    """The (sensor, feature) pairs that speak about change: all but the plain means, which are for charts."""
-    pairs = own[["sensor", "feature"]].drop_duplicates().itertuples(index=False, name=None)
-    return [(s, f) for s, f in pairs if f == ACTIVITY or f.endswith(("_anomaly", "_up", "_down"))]
+def _measured(own: pd.DataFrame) -> list[Measurement]:
+    """The measurements that speak about change: all but the plain means, which are for charts."""
+    known = own[["sensor", "look", "feature"]].drop_duplicates().sort_values(["sensor", "look", "feature"])
+    rows = known.itertuples(index=False, name=None)
+    return [(s, k, f) for s, k, f in rows if f == ACTIVITY or f.endswith(("_anomaly", "_up", "_down"))]
 
 
-def _unit(feature: str, units: Mapping[str, str]) -> str:
+def _unit(sensor: str, feature: str, units: Mapping[tuple[str, str], str]) -> str:
     if feature == ACTIVITY:
         return "ln(variance ratio)"
     base, _, kind = feature.rpartition("_")
-    return units.get(base, "1") if kind == "anomaly" else "1"
+    return units.get((sensor, base), "1") if kind == "anomaly" else "1"

@@ -22,8 +22,8 @@ from compoundwatch.formulas import DAYS_PER_YEAR, MAD_TO_SIGMA
 
 Float64 = npt.NDArray[np.float64]
 
-WANDER_DAYS = 60.0
-"""Correlation time of the wandering noise of optical series."""
+WANDER_DAYS: Mapping[str, float] = {"optical": 60.0, "radar": 60.0, "lights": 40.0}
+"""Correlation time of the wandering noise, by kind of sensor."""
 CONTROL_REACH_DAYS = 3
 """A control counts at a date of the site when it was seen at most so many days away."""
 SHIFT, ENERGY_SHIFT = 0.5, 1.5
@@ -42,7 +42,9 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     "sudden": ("step", "ramp45"),
     "gradual": ("ramp30", "ramp60", "ramp120"),
     "regrowth": ("regrowth",),
-    "pulse": ("pulse60", "pulse90", "pulse120", "pulse150"),
+    "pulse": ("pulse45", "pulse60", "pulse90", "pulse120", "pulse150", "pulse200"),
+    "dark": ("step", "pulse45", "pulse60", "pulse90", "pulse120", "pulse150", "pulse200"),
+    "outage": ("pulse6", "pulse15", "pulse30"),
 }
 """Templates that stand for one way of changing; a class of change is asked for by the way."""
 
@@ -54,10 +56,13 @@ class Evidence:
     ``days`` int64 (n,), ``difference`` float64 (n,) in units of ``white`` (the white noise of the site), ``taus``
     int64 (m,) dates tried. ``fits`` maps a template to (a, b), each float64 (m,): a = T'K⁻¹y, b = T'K⁻¹T, so that the
     size of the change is a/b with standard error 1/sqrt(b). ``p_value`` is None for persistent energies (``_up``,
-    ``_down``): they are products with heavy tails, for which a normal p-value would promise too much.
+    ``_down``): they are products with heavy tails, for which a normal p-value would promise too much. ``kind`` is that
+    of the sensor, ``look`` the viewing geometry.
     """
 
     sensor: str
+    kind: str
+    look: str
     feature: str
     days: npt.NDArray[np.int64]
     difference: Float64
@@ -69,6 +74,16 @@ class Evidence:
     n_before: int
     n_after: int
     pre_trend_p: float | None
+
+    @property
+    def measure(self) -> str:
+        """Kind of sensor and feature, the name that ``parameters.toml`` knows."""
+        return f"{self.kind}.{self.feature}"
+
+    @property
+    def key(self) -> str:
+        """Sensor, look and feature: one measurement of one site."""
+        return f"{self.sensor} {self.look} {self.feature}"
 
 
 def difference(
@@ -117,7 +132,7 @@ def _at(control: pd.Series, days: npt.NDArray[np.int64]) -> Float64:
     return out
 
 
-def noise(days: npt.NDArray[np.int64], values: Float64) -> tuple[float, float]:
+def noise(days: npt.NDArray[np.int64], values: Float64, wander_days: float = 60.0) -> tuple[float, float]:
     """White and wandering standard deviation of a series without change, by maximum likelihood over their ratio.
 
     The wandering noise is a Markov process, so the inverse of its correlation matrix is tridiagonal and a likelihood
@@ -125,10 +140,10 @@ def noise(days: npt.NDArray[np.int64], values: Float64) -> tuple[float, float]:
 
     Parameters
     ----------
-    days : int64 (n,), strictly increasing. values : float64 (n,), no NaN.
+    days : int64 (n,), strictly increasing. values : float64 (n,), no NaN. wander_days : correlation time.
     """
     y = values - np.median(values)
-    fade = np.exp(-np.diff(days) / WANDER_DAYS)
+    fade = np.exp(-np.diff(days) / wander_days)
     fresh = 1 / (1 - fade**2)
     precision = np.zeros((2, days.size))  # upper form of a banded matrix: super-diagonal, diagonal
     precision[0, 1:] = -fade * fresh
@@ -176,13 +191,15 @@ def templates(days: npt.NDArray[np.int64], taus: npt.NDArray[np.int64]) -> dict[
     after = (since >= 0).astype(np.float64)
     shapes = {"step": after, "ramp45": np.clip((since + 10) / 45, 0, 1) * after}
     shapes |= {f"ramp{d}": np.clip(since / d, 0, 1) for d in (30, 60, 120)}
-    shapes |= {f"pulse{d}": after * (since < d) for d in (60, 90, 120, 150)}
+    shapes |= {f"pulse{d}": after * (since < d) for d in (6, 15, 30, 45, 60, 90, 120, 150, 200)}
     shapes["regrowth"] = np.clip((since - 20) / 180, 0, 1)
     return shapes
 
 
 def evidence(
     sensor: str,
+    kind: str,
+    look: str,
     feature: str,
     site: pd.Series,
     controls: Sequence[pd.Series],
@@ -204,10 +221,11 @@ def evidence(
     if n_before < MIN_BEFORE or n_after < MIN_AFTER:
         return None
     y = winsorise(raw)
-    white, wander = _pooled_noise(days, y, placebos, reference_end)
+    wander_days = WANDER_DAYS[kind]
+    white, wander = _pooled_noise(days, y, placebos, reference_end, wander_days)
     y, wander = y / white, wander / white
     centre = (centre - np.median(centre)) / white
-    covariance = np.eye(days.size) + wander**2 * np.exp(-np.abs(days[:, None] - days[None, :]) / WANDER_DAYS)
+    covariance = np.eye(days.size) + wander**2 * np.exp(-np.abs(days[:, None] - days[None, :]) / wander_days)
     season = 2 * np.pi * days / DAYS_PER_YEAR
     nuisances = [np.full(days.size, 10.0), 0.7 * np.cos(season), 0.7 * np.sin(season)]
     energy = feature.endswith(("_up", "_down"))
@@ -224,6 +242,8 @@ def evidence(
         fits[name] = (unit.T @ target, np.maximum((unit**2).sum(axis=0), 1e-12))
     return Evidence(
         sensor=sensor,
+        kind=kind,
+        look=look,
         feature=feature,
         days=days,
         difference=y,
@@ -239,16 +259,16 @@ def evidence(
 
 
 def _pooled_noise(
-    days: npt.NDArray[np.int64], y: Float64, placebos: Sequence[Float64], reference_end: int
+    days: npt.NDArray[np.int64], y: Float64, placebos: Sequence[Float64], reference_end: int, wander_days: float
 ) -> tuple[float, float]:
     """Noise of the site's own reference period, steadied by that of its controls against one another."""
     before = days < reference_end
-    own_white, own_wander = noise(days[before], y[before])
+    own_white, own_wander = noise(days[before], y[before], wander_days)
     others = []
     for placebo in placebos:
         known = np.isfinite(placebo)
         if known.sum() >= 20:
-            others.append(noise(days[known], winsorise(placebo[known])))
+            others.append(noise(days[known], winsorise(placebo[known]), wander_days))
     if not others:
         # Without controls nobody shares the weather, so slow wandering must be expected to be larger.
         return max(own_white, 1e-9), max(1.5 * own_wander, 0.3 * own_white)

@@ -3,95 +3,44 @@
 A change is a class, a date and a way of changing. For each, every measurement gives a Bayes factor against "nothing
 happened": the marginal likelihood of a template whose size has a one-sided normal prior, in closed form once the noise
 is whitened. A measurement may be blind to a class at this very site, so its factor is mixed with 1 (spike and slab;
-Mitchell and Beauchamp 1988, doi:10.1080/01621459.1988.10478694), capped, and tempered, because the noise model is
-itself only a model. Under every class one of the measurements it says nothing of may show an artefact.
+Mitchell and Beauchamp 1988, doi:10.1080/01621459.1988.10478694) and tempered, because the noise model is itself only a
+model; no measurement and no sensor may say more than a cap. Under every class one of the measurements it says nothing of may show an
+artefact, and the lights may have gone out for a short while. The numbers are those of ``parameters.toml``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import log_ndtr, logsumexp
-from scipy.stats import norm
+from scipy.stats import cauchy, norm
 
 from compoundwatch.model import ScoreSettings, Sensor, SiteEffect, SiteState, State
 from compoundwatch.score import wording
 from compoundwatch.score.effects import SHAPES, Evidence, Float64
+from compoundwatch.score.parameters import Class, Expected, Parameters
 from compoundwatch.score.series import ACTIVITY
 
-
-@dataclass(frozen=True)
-class Expected:
-    """What a class of change does to one measurement: shape, mean and spread of its size, chance that it shows at all.
-
-    Sizes are in units of the white noise of the site's own series; the sign of ``mean`` is the only one allowed.
-    """
-
-    feature: str
-    shape: str
-    mean: float
-    spread: float
-    shows: float
-
-
-EXPECTED: Mapping[State, tuple[Expected, ...]] = {
-    State.EMPTIED: (
-        Expected(ACTIVITY, "sudden", -1.5, 1.2, 0.85),
-        Expected("ndvi_anomaly", "regrowth", 1.5, 1.5, 0.4),
-        Expected("ndvi_up", "regrowth", 2.0, 2.0, 0.4),
-        Expected("brightness_down", "regrowth", 4.0, 4.0, 0.4),
-        Expected("brightness_anomaly", "regrowth", -1.5, 1.5, 0.4),
-    ),
-    State.BUILDING: (
-        Expected("brightness_up", "gradual", 8.0, 8.0, 0.9),
-        Expected("ndvi_down", "gradual", 8.0, 8.0, 0.8),
-        Expected("brightness_anomaly", "gradual", 2.0, 2.0, 0.8),
-        Expected("ndvi_anomaly", "gradual", -2.0, 2.0, 0.7),
-    ),
-    State.DEMOLISHED: (
-        Expected("brightness_down", "sudden", 8.0, 8.0, 0.9),
-        Expected("ndbi_up", "sudden", 4.0, 4.0, 0.5),
-        Expected("brightness_anomaly", "sudden", -1.5, 1.5, 0.7),
-        Expected(ACTIVITY, "sudden", -1.5, 1.2, 0.7),
-    ),
-    State.REOCCUPIED: (Expected(ACTIVITY, "pulse", -1.5, 1.2, 0.85),),
-}
-"""Which measurements speak for which state. LIGHTS_ONLY needs night lights and is not listed for optical sensors."""
-
-STRUCTURAL = (State.BUILDING, State.DEMOLISHED)
-ALONE = 3.0
-"""Most that one measurement can say for a structural change (natural log) before others say the same: roofs that come
-or go show in brightness, greenness and built-up index together, a stain that a mask missed in one of them."""
-
-SUPPORT = 3.0
-"""Regrowth alone says nothing of a departure: it may weigh so many times what the sudden signs say."""
-
-PRIOR: Mapping[State, float] = {
-    State.UNCHANGED: 0.72,
-    State.EMPTIED: 0.10,
-    State.BUILDING: 0.07,
-    State.DEMOLISHED: 0.05,
-    State.REOCCUPIED: 0.06,
-}
-ARTEFACT_SHARE = 0.2
-"""Chance that one measurement, of which a class says nothing, takes a step of either sign all the same."""
-UNEXPLAINED = 0.01
-"""A site whose measurements moved with a p-value below this is never called unchanged."""
-TEMPER = 0.5
-CAP = 30.0
+LIGHTS = "lights"
+"""Kind of the sensors that see light at night and nothing of the ground."""
+CHECKED_AT = (0.0, 0.25, 0.5, 0.75)
+"""Parts of the tried dates from which on a site must have stayed as it was to be called unchanged."""
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Probability of every state (sum 1), and per changed state that of every date tried, float64 (n_taus,)."""
+    """Probability of every state (sum 1); per changed state ``ways``: log weight of way and date, float64 (ways, m)."""
 
     probability: Mapping[State, float]
-    dates: Mapping[State, Float64]
-    taus: npt.NDArray[np.int64]
+    ways: Mapping[State, Float64]
+    taus: Float64
+
+    def dates(self, state: State) -> Float64:
+        """Probability of every date tried, given the state: float64 (m,), sum 1."""
+        return np.asarray(np.exp(logsumexp(self.ways[state], axis=0) - logsumexp(self.ways[state])))
 
 
 def log_bayes_factor(fit: tuple[Float64, Float64], mean: float, spread: float) -> Float64:
@@ -109,97 +58,166 @@ def log_bayes_factor(fit: tuple[Float64, Float64], mean: float, spread: float) -
     return np.asarray(value)
 
 
-def posterior(evidence: Mapping[str, Evidence]) -> Posterior:
-    """Probabilities of the states from the evidence of all measurements of a site (feature name -> Evidence)."""
-    taus = next(iter(evidence.values())).taus
-    n = taus.size
-    artefact = {
-        feature: float(logsumexp(_capped(TEMPER * log_bayes_factor(e.fits["step"], 0.0, 3.0)))) - np.log(n)
-        for feature, e in evidence.items()
-    }
-    log_dates: dict[State, Float64] = {}
-    for state, expected in EXPECTED.items():
-        at_hand = [e for e in expected if e.feature in evidence]
-        if not at_hand:
+def posterior(evidence: Sequence[Evidence], known: Parameters) -> Posterior:
+    """Probabilities of the states from the evidence of all measurements of a site.
+
+    A class is weighed only where at least one of its signs was measured on the ground: what is seen of the lights alone
+    says nothing but that the lights changed.
+    """
+    taus = evidence[0].taus
+    rest = {e.key: _aside(e, known) for e in evidence}
+    ways: dict[State, Float64] = {}
+    for state, kind in known.classes.items():
+        signs = [e for e in evidence if e.measure in kind.signs]
+        if not signs or (state is not State.LIGHTS_ONLY and all(e.kind == LIGHTS for e in signs)):
             continue
-        other = _artefact(artefact, {e.feature for e in at_hand})
-        likelihood = _class_likelihood(at_hand, evidence, n, state in STRUCTURAL)
-        log_dates[state] = np.log(PRIOR[state]) - np.log(n) + likelihood + other
-    logs = {State.UNCHANGED: float(np.log(PRIOR[State.UNCHANGED])) + _artefact(artefact, set())}
-    logs |= {state: float(logsumexp(dates)) for state, dates in log_dates.items()}
+        told = {e.key for e in evidence if e.measure in kind.signs or e.measure in kind.later}
+        likelihood = class_likelihood(kind, evidence, known)
+        count = np.log(likelihood.size)
+        ways[state] = np.log(known.prior[state]) - count + likelihood + _untold(rest, told, known)
+    logs = {State.UNCHANGED: float(np.log(known.prior[State.UNCHANGED])) + _untold(rest, set(), known)}
+    logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
-    dates = {state: np.exp(values - logsumexp(values)) for state, values in log_dates.items()}
-    return Posterior(probability, dates, taus)
+    return Posterior(probability, ways, taus.astype(np.float64))
 
 
-def _artefact(factors: Mapping[str, float], explained: set[str]) -> float:
-    """Log likelihood ratio of "one measurement that the class says nothing of shows an artefact, or none does"."""
-    rest = [f for feature, f in factors.items() if feature not in explained]
-    if not rest:
+def _aside(e: Evidence, known: Parameters) -> tuple[float, float]:
+    """Log likelihood ratios of a step of either sign, and of a short outage of the lights, at any date."""
+    n = np.log(e.taus.size)
+    step = known.model.temper * log_bayes_factor(e.fits["step"], 0.0, 3.0)
+    artefact = float(logsumexp(_capped(step, known.model.measurement_cap))) - n
+    if e.kind != LIGHTS:
+        return artefact, 0.0
+    dark = [known.model.temper * log_bayes_factor(e.fits[shape], -2.0, 2.0) for shape in SHAPES["outage"]]
+    outage = float(logsumexp([_capped(d, known.model.measurement_cap) for d in dark])) - n - np.log(len(dark))
+    share = known.model.outage_share
+    return artefact, float(np.logaddexp(np.log1p(-share), np.log(share) + outage))
+
+
+def _untold(rest: Mapping[str, tuple[float, float]], told: set[str], known: Parameters) -> float:
+    """Log likelihood ratio of what a class says nothing of: one artefact or none, and short outages of the lights."""
+    left = [factors for key, factors in rest.items() if key not in told]
+    if not left:
         return 0.0
-    any_one = float(logsumexp(rest)) - np.log(len(rest))
-    return float(np.logaddexp(np.log1p(-ARTEFACT_SHARE), np.log(ARTEFACT_SHARE) + any_one))
+    share = known.model.artefact_share
+    any_one = float(logsumexp([artefact for artefact, _ in left])) - np.log(len(left))
+    outages = sum(outage for _, outage in left)
+    return float(np.logaddexp(np.log1p(-share), np.log(share) + any_one)) + outages
 
 
-def _class_likelihood(
-    expected: Sequence[Expected], evidence: Mapping[str, Evidence], n: int, corroborated: bool
-) -> Float64:
-    """Log likelihood ratio of one class at every date, over its ways of changing.
+def class_likelihood(kind: Class, evidence: Sequence[Evidence], known: Parameters) -> Float64:
+    """Log likelihood ratio of one class by way and date, float64 (ways, m).
 
-    All measurements that share the class's way (sudden, gradual, pulse) change in the same manner at the same date.
-    Those with a way of their own (regrowth) follow at any later date: they support what the others say, within
-    SUPPORT, and say nothing of the date.
+    All signs change in the same way at the same date. What comes ``later`` (regrowth) follows at any later date: it
+    supports what the signs say, within ``support``, and says nothing of the date.
     """
-    key = expected[0].shape
     ways = []
-    for way in SHAPES[key]:
-        parts, later = [], np.zeros(n)
-        for e in expected:
-            shape = way if e.shape == key else SHAPES[e.shape][0]
-            factor = _capped(TEMPER * log_bayes_factor(evidence[e.feature].fits[shape], e.mean, e.spread))
-            part = np.logaddexp(np.log1p(-e.shows), np.log(e.shows) + factor)
-            if e.shape == key:
-                parts.append(part)
-            else:
-                later += np.maximum.accumulate(part[::-1])[::-1]
-        total = np.sum(parts, axis=0)
-        if corroborated:
-            total = np.sum([np.minimum(p, ALONE + 2 * np.maximum(0, total - p)) for p in parts], axis=0)
-        ways.append(total + np.minimum(later, SUPPORT * np.maximum(total, 0)))
-    return np.asarray(logsumexp(ways, axis=0) - np.log(len(ways)))
+    for way in SHAPES[kind.shape]:
+        parts = {e.key: _part(e, way, kind.signs[e.measure], known) for e in evidence if e.measure in kind.signs}
+        total = np.sum(list(parts.values()), axis=0)
+        if kind.structural:
+            limit = known.model.alone
+            parts = {k: np.minimum(p, limit + 2 * np.maximum(0, total - p)) for k, p in parts.items()}
+        per_sensor: dict[str, list[Float64]] = {}
+        for e in evidence:
+            if e.key in parts:
+                per_sensor.setdefault(e.sensor, []).append(parts[e.key])
+        total = np.sum([_capped(np.sum(p, axis=0), known.model.sensor_cap) for p in per_sensor.values()], axis=0)
+        later = np.zeros_like(total)
+        for e in evidence:
+            if e.measure in kind.later:
+                part = _part(e, "regrowth", kind.later[e.measure], known)
+                later = later + np.maximum.accumulate(part[::-1])[::-1]
+        ways.append(total + np.minimum(later, known.model.support * np.maximum(total, 0)))
+    return np.asarray(ways)
 
 
-def _capped(factor: Float64) -> Float64:
-    """Lower the whole curve until its peak is CAP: no measurement decides alone, but each keeps its say on the date."""
-    return factor - max(0.0, float(factor.max()) - CAP)
+def _part(e: Evidence, shape: str, expected: Expected, known: Parameters) -> Float64:
+    """What one measurement says for one way of changing at every date: it shows the change, or it is blind to it."""
+    factor = known.model.temper * log_bayes_factor(e.fits[shape], expected.mean, expected.spread)
+    factor = np.maximum(_capped(factor, known.model.measurement_cap), -100.0)
+    blind = np.log1p(-expected.shows) if expected.shows < 1 else -np.inf
+    return np.asarray(np.logaddexp(blind, np.log(expected.shows) + factor))
 
 
-def date_interval(found: Posterior, state: State, usable: Sequence[int], level: float = 0.9) -> tuple[int, int, int]:
-    """Median and central interval of the date of change, widened to the views that enclose it.
+def _capped(factor: Float64, cap: float) -> Float64:
+    """Lower the whole curve until its peak is the cap: nobody decides alone, but each keeps its say on the date."""
+    return factor - max(0.0, float(factor.max()) - cap)
+
+
+def contributions(evidence: Sequence[Evidence], found: Posterior, state: State, known: Parameters) -> dict[str, float]:
+    """What each measurement adds to the log odds of ``state`` against no change, at the state's most probable date."""
+    kind = known.classes[state]
+    way, at = np.unravel_index(int(np.argmax(found.ways[state])), found.ways[state].shape)
+    shape = SHAPES[kind.shape][int(way)]
+    told = {}
+    for e in evidence:
+        if e.measure in kind.signs:
+            told[e.key] = float(_part(e, shape, kind.signs[e.measure], known)[at])
+        elif e.measure in kind.later:
+            told[e.key] = float(_part(e, "regrowth", kind.later[e.measure], known)[int(at) :].max())
+    return told
+
+
+def date_interval(weights: Float64, days: Float64, usable: Sequence[int], level: float = 0.9) -> tuple[int, int, int]:
+    """Median and central interval of a date, widened to the views that enclose it.
 
     Between two views nothing is known of the date, so the interval starts at the last view before it and ends at the
     first view after.
+
+    Parameters
+    ----------
+    weights : float64 (m,), probability of each of ``days`` (m,), which are sorted.
+    usable : days on which the site was seen, sorted.
     """
-    weight = np.cumsum(found.dates[state])
-    low, middle, high = (int(found.taus[np.searchsorted(weight, q)]) for q in ((1 - level) / 2, 0.5, (1 + level) / 2))
-    days = np.asarray(usable)
-    earlier, later = days[days < low], days[days >= high]
+    rising = np.cumsum(weights)
+    places = [min(int(np.searchsorted(rising, q)), days.size - 1) for q in ((1 - level) / 2, 0.5, (1 + level) / 2)]
+    low, middle, high = (int(days[k]) for k in places)
+    seen = np.asarray(usable)
+    earlier, later = seen[seen < low], seen[seen >= high]
     earliest = int(earlier[-1]) if earlier.size else low
     latest = int(later[0]) if later.size else high
     return min(max(middle, earliest), latest), earliest, latest
 
 
-def smallest_detectable(activity: Evidence | None, power: float = 0.8, alpha: float = 0.05) -> float | None:
-    """Smallest fall of activity (fraction 0-1) seen with this power at this one-sided level, from the site's own noise.
+def back_again(found: Posterior) -> int:
+    """Median day on which a re-occupied site was used again: a departure plus the length of the pause."""
+    lengths = np.array([int(way.removeprefix("pulse")) for way in SHAPES["pulse"]])
+    days = (found.taus[None, :] + lengths[:, None]).ravel()
+    weights = np.exp(found.ways[State.REOCCUPIED] - logsumexp(found.ways[State.REOCCUPIED])).ravel()
+    order = np.argsort(days, kind="stable")
+    return int(days[order][np.searchsorted(np.cumsum(weights[order]), 0.5)])
 
-    The median over the dates tried; None when activity was not measured.
+
+def smallest_detectable(e: Evidence, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest fall (fraction 0-1) of a log measurement seen with this power at this one-sided level.
+
+    From the site's own noise; the median over the dates tried.
     """
-    if activity is None:
-        return None
-    _, b = activity.fits["step"]
-    size = (norm.isf(alpha) + norm.isf(1 - power)) / np.sqrt(b) * activity.white
+    _, b = e.fits["step"]
+    size = (norm.isf(alpha) + norm.isf(1 - power)) / np.sqrt(b) * e.white
     return float(-np.expm1(-np.median(size)))
+
+
+def stayed(e: Evidence, limit: float, alpha: float = 0.05) -> bool:
+    """Whether a fall of a log measurement by ``limit`` (fraction) or more is excluded at several dates.
+
+    The equivalence test of Schuirmann (1987, doi:10.1007/BF01068419), one-sided, since it is a fall that must not be
+    missed; it has to hold from each of CHECKED_AT on, so no multiplicity arises (intersection-union).
+    """
+    a, b = e.fits["step"]
+    at = (np.array(CHECKED_AT) * (e.taus.size - 1)).astype(int)
+    lowest = (a[at] / b[at] - norm.isf(alpha) / np.sqrt(b[at])) * e.white
+    return bool((lowest > np.log1p(-limit)).all())
+
+
+def combined_p(tested: Sequence[float]) -> float | None:
+    """One p-value from dependent ones: Cauchy combination (Liu and Xie 2020, doi:10.1080/01621459.2018.1554485)."""
+    if not tested:
+        return None
+    clipped = np.clip(tested, 1e-15, 1 - 1e-9)
+    return float(cauchy.sf(np.mean(cauchy.isf(clipped))))
 
 
 def site_effect(site_id: str, unit: str, e: Evidence) -> SiteEffect:
@@ -211,6 +229,7 @@ def site_effect(site_id: str, unit: str, e: Evidence) -> SiteEffect:
         site_id=site_id,
         sensor=e.sensor,
         feature=e.feature,
+        look=e.look,
         unit=unit,
         effect=size,
         std_error=error,
@@ -225,77 +244,139 @@ def site_effect(site_id: str, unit: str, e: Evidence) -> SiteEffect:
     )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """How a site was seen: usable days per sensor, mean valid fraction (0-1 or None), and the sensors."""
+
+    days: Mapping[str, Sequence[int]]
+    valid_fraction: float | None
+    sensors: tuple[Sensor, ...]
+
+    @property
+    def all_days(self) -> list[int]:
+        """Days on which any sensor saw the site, sorted."""
+        return sorted({day for days in self.days.values() for day in days})
+
+    def of_ground(self) -> list[int]:
+        """Days on which a sensor that sees more than lights saw the site, sorted."""
+        ground = [s.name for s in self.sensors if s.kind != LIGHTS]
+        return sorted({day for name in ground for day in self.days.get(name, ())})
+
+
 def site_state(
     site_id: str,
-    evidence: Mapping[str, Evidence],
-    usable: Sequence[int],
-    valid_fraction: float | None,
-    n_controls: int,
-    sensors: Sequence[Sensor],
+    evidence: Sequence[Evidence],
+    seen: Seen,
     reference_end: int,
     as_of: dt.date,
     settings: ScoreSettings,
+    known: Parameters,
 ) -> SiteState:
     """The answer for one site.
 
     NOT_OBSERVABLE until there is evidence: when views are too few, when neither a change nor its absence is probable
-    enough, and when a fall of activity above ``settings.max_min_detectable`` would have gone unseen. ``q_value`` is
-    filled in by ``with_q_values``, which needs all sites.
+    enough, and when a fall of activity above ``settings.max_min_detectable`` cannot be excluded. ``q_value`` is filled
+    in by ``score_sites``, which knows all sites.
     """
-    n_before = sum(d < reference_end for d in usable)
-    n_after = len(usable) - n_before
-    found = posterior(evidence) if evidence else None
-    detectable = smallest_detectable(evidence.get(ACTIVITY))
-    tested = [e.p_value for e in evidence.values() if e.p_value is not None]
-    p_value = min(1.0, len(tested) * min(tested)) if tested else None
-    views = wording.Views(len(usable), n_before, n_after, n_controls, detectable)
+    found = posterior(evidence, known) if evidence else None
+    activity = [e for e in evidence if e.feature == ACTIVITY]
+    detectable = min((smallest_detectable(e) for e in activity), default=None)
+    p_value = combined_p([e.p_value for e in evidence if e.p_value is not None])
+    n_controls = max((e.n_controls for e in evidence), default=0)
+    ground = seen.of_ground()
+    n_before = sum(d < reference_end for d in ground)
+    views = wording.Views(len(ground), n_before, len(ground) - n_before, n_controls, detectable)
+    enough = n_before >= settings.min_views_before and views.n_after >= settings.min_views_after
     state, problem = State.NOT_OBSERVABLE, ""
-    if found is None or n_before < settings.min_views_before or n_after < settings.min_views_after:
-        problem = wording.too_few_views(views, settings.min_views_before, settings.min_views_after)
-        found = None
+    if found is None or not (enough or found.probability[State.LIGHTS_ONLY] >= settings.probability_called):
+        problem, found = wording.too_few_views(views, settings.min_views_before, settings.min_views_after), None
     else:
-        unchanged = found.probability[State.UNCHANGED]
-        if 1 - unchanged >= settings.probability_called:
-            state = max(found.dates, key=lambda s: found.probability[s])
-        elif unchanged < settings.probability_called:
-            problem = wording.inconclusive(1 - unchanged)
-        elif p_value is not None and p_value < UNEXPLAINED:
-            problem = wording.unexplained(p_value)
-        elif detectable is None or detectable > settings.max_min_detectable:
-            problem = wording.too_noisy(views, settings.max_min_detectable)
-        else:
-            state = State.UNCHANGED
-    changed = found is not None and state in found.dates
-    dates = tuple(_date(d) for d in date_interval(found, state, usable)) if found and changed else (None, None, None)
-    probability = dict(found.probability) if found else {}
-    reason = problem or wording.called(state, probability, dates, views, sensors)
+        state, problem = _call(found, activity, views, p_value, settings, known)
+    used = tuple(s for s in seen.sensors if any(e.sensor == s.name for e in evidence))
+    change, reason = _Change(), problem
+    if found and state in found.ways:
+        change = _change(found, state, seen)
+        reason = wording.called(state, found.probability, change.dates, views, used)
+    elif found and not problem:
+        reason = wording.called(state, found.probability, change.dates, views, used)
+    days = seen.all_days
     return SiteState(
         site_id=site_id,
         as_of=as_of,
         state=state,
-        probability=probability,
-        score=100 * (1 - probability[State.UNCHANGED]) if found else None,
-        change_date=dates[0],
-        change_date_earliest=dates[1],
-        change_date_latest=dates[2],
+        probability=dict(found.probability) if found else {},
+        score=100 * (1 - found.probability[State.UNCHANGED]) if found else None,
+        change_date=change.dates[0],
+        change_date_earliest=change.dates[1],
+        change_date_latest=change.dates[2],
         p_value=p_value if found else None,
         q_value=None,
-        n_views=len(usable),
-        n_before=n_before,
-        n_after=n_after,
+        n_views=len(days),
+        n_before=sum(d < reference_end for d in days),
+        n_after=sum(d >= reference_end for d in days),
         n_controls=n_controls,
-        valid_fraction=valid_fraction,
+        valid_fraction=seen.valid_fraction,
         min_detectable=detectable,
-        sensors=tuple(s.name for s in sensors),
+        sensors=tuple(s.name for s in used),
         reason=reason,
-        change_dates=_date_probabilities(found, state) if found and changed else {},
+        change_dates=change.probabilities,
+        back_date=change.back,
+        contributions=_contributions(evidence, found, state, known) if found else {},
     )
 
 
-def _date_probabilities(found: Posterior, state: State) -> dict[dt.date, float]:
-    """The posterior of the date of change, without dates of no weight."""
-    weights = zip(found.taus, found.dates[state], strict=True)
-    return {_date(int(day)): float(weight) for day, weight in weights if weight > 1e-6}
+def _contributions(evidence: Sequence[Evidence], found: Posterior, state: State, known: Parameters) -> dict[str, float]:
+    """For the state itself, or for the most probable change where none is called."""
+    if not found.ways:
+        return {}
+    likeliest = max(found.ways, key=lambda s: found.probability[s])
+    return contributions(evidence, found, state if state in found.ways else likeliest, known)
+
+
+def _call(
+    found: Posterior,
+    activity: Sequence[Evidence],
+    views: wording.Views,
+    p_value: float | None,
+    settings: ScoreSettings,
+    known: Parameters,
+) -> tuple[State, str]:
+    """The state that may be said, or NOT_OBSERVABLE and why."""
+    unchanged = found.probability[State.UNCHANGED]
+    if 1 - unchanged >= settings.probability_called:
+        return _kind(found, settings), ""
+    if unchanged < settings.probability_called:
+        return State.NOT_OBSERVABLE, wording.inconclusive(1 - unchanged)
+    if p_value is not None and p_value < known.model.unexplained:
+        return State.NOT_OBSERVABLE, wording.unexplained(p_value)
+    if not any(stayed(e, settings.max_min_detectable) for e in activity):
+        return State.NOT_OBSERVABLE, wording.too_noisy(views, settings.max_min_detectable)
+    return State.UNCHANGED, ""
+
+
+def _kind(found: Posterior, settings: ScoreSettings) -> State:
+    """Which change: the most probable, but a departure that may be a power cut is said to be lights only."""
+    best = max(found.ways, key=lambda s: found.probability[s])
+    dark = found.probability[State.LIGHTS_ONLY]
+    doubtful = best in (State.EMPTIED, State.REOCCUPIED) and found.probability[best] < settings.probability_called
+    return State.LIGHTS_ONLY if doubtful and dark > 0.5 * found.probability[best] else best
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Date of a change with its interval, its posterior, and the date of return; empty where there is none."""
+
+    dates: tuple[dt.date | None, dt.date | None, dt.date | None] = (None, None, None)
+    probabilities: Mapping[dt.date, float] = field(default_factory=dict)
+    back: dt.date | None = None
+
+
+def _change(found: Posterior, state: State, seen: Seen) -> _Change:
+    weights = found.dates(state)
+    middle, earliest, latest = date_interval(weights, found.taus, seen.all_days)
+    kept = {_date(int(day)): float(w) for day, w in zip(found.taus, weights, strict=True) if w > 1e-6}
+    back = _date(back_again(found)) if state is State.REOCCUPIED else None
+    return _Change((_date(middle), _date(earliest), _date(latest)), kept, back)
 
 
 def _date(day: int) -> dt.date:
