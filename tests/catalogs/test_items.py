@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from compoundwatch import sensors
 from compoundwatch.catalogs.items import folder_rule, newest, parse_time, remote_rule, select, to_scene
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import SearchSettings
@@ -151,3 +152,17 @@ def test_too_many_scenes_are_refused():
 def test_times_are_utc():
     assert parse_time("2024-05-01T10:30:00+07:00") == dt.datetime(2024, 5, 1, 3, 30, tzinfo=dt.UTC)
     assert parse_time("2024-05-01T03:30:00") == dt.datetime(2024, 5, 1, 3, 30, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"properties": None}, {"assets": None}, {"assets": {"red": None}}, {"properties": {"platform": 8}}]
+)
+def test_an_item_that_no_sensor_can_read_is_told_and_does_not_stop_the_search(broken):
+    for sensor in sensors.available().values():
+        items = [item(collection=sensor.collections[0]) | broken]
+        place, settings = (103.4, 10.4, 103.5, 10.5), SearchSettings()
+        days = (dt.date(2024, 1, 1), dt.date(2024, 12, 31))
+        scenes, skipped = select(items, place, *days, sensor, settings, "test", remote_rule(None))
+        assert scenes == []
+        assert [s.item_id for s in skipped] == ["a"]
+        assert skipped[0].reason

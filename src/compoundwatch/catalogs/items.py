@@ -138,7 +138,7 @@ def select(
         if item.get("collection") not in sensor.collections:
             continue
         try:
-            if reason := sensor.unsuited(item):
+            if reason := _unsuited(item, sensor):
                 skipped.append(Skipped(str(item.get("id")), "search", reason, routine=True))
                 continue
             scene = to_scene(item, sensor, catalog, rule)
@@ -161,6 +161,14 @@ def select(
             "ask for fewer years or raise the limit in the settings"
         )
     return kept, skipped + older
+
+
+def _unsuited(item: Mapping[str, Any], sensor: Sensor) -> str:
+    try:
+        return sensor.unsuited(item)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        name = item.get("id")
+        raise CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {error}") from error
 
 
 def newest(scenes: Iterable[Scene], sensor: Sensor) -> tuple[list[Scene], list[Skipped]]:
