@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,21 @@ def normalised_difference(a: FloatArray, b: FloatArray) -> FloatArray:
     total = x + y
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(total > 0, (x - y) / total, np.nan).astype(a.dtype)
+
+
+def ndvi(bands: Mapping[str, FloatArray]) -> FloatArray:
+    """Normalised difference of near infrared and red: green vegetation (Rouse et al. 1974, NASA SP-351)."""
+    return normalised_difference(bands["nir"], bands["red"])
+
+
+def ndbi(bands: Mapping[str, FloatArray]) -> FloatArray:
+    """Normalised difference of short-wave and near infrared: built-up and bare ground (Zha et al. 2003)."""
+    return normalised_difference(bands["swir16"], bands["nir"])
+
+
+def brightness(bands: Mapping[str, FloatArray]) -> FloatArray:
+    """Mean reflectance of green and red."""
+    return (bands["green"] + bands["red"]) / 2
 
 
 def harmonic_design(days: npt.ArrayLike, harmonics: int, trend: bool = False) -> npt.NDArray[np.float64]:
@@ -286,17 +302,22 @@ def omnibus_factors(
     return omnibus_p_value(log_ratio, j - 1, np.ones_like(j), looks)
 
 
-def stouffer(z: npt.ArrayLike, weights: npt.ArrayLike | None = None, axis: int = 0) -> npt.NDArray[np.float64]:
-    """One signed z from several, of orbits or polarisations that are independent: sum w z / sqrt(sum w^2).
+def stouffer(
+    z: npt.ArrayLike, weights: npt.ArrayLike | None = None, axis: int = 0, correlation: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """One signed z from several, of orbits or polarisations: the weighted sum over its own standard deviation.
 
-    Stouffer et al. 1949. The sign is kept: opposite changes cancel, and nothing is inflated by taking the larger of
-    several. NaN = not tested and does not count; NaN where nothing was tested.
+    Stouffer et al. 1949; with a ``correlation`` of every two of them where nothing changes, Strube 1985
+    (doi:10.1037/0033-2909.97.2.334): sum w z / sqrt((1 - r) sum w^2 + r (sum w)^2). Orbits are independent (r = 0);
+    polarisations share the weather, and to call them independent makes false alarms. The sign is kept: opposite changes
+    cancel, and nothing is inflated by taking the larger of several. NaN = not tested and does not count; NaN where
+    nothing was tested.
     """
     score = np.asarray(z, dtype=np.float64)
     w = np.ones_like(score) if weights is None else np.broadcast_to(np.asarray(weights, dtype=np.float64), score.shape)
     known = np.isfinite(score)
     w = np.where(known, w, 0)
-    power = np.sum(w**2, axis=axis)
+    power = (1 - correlation) * np.sum(w**2, axis=axis) + correlation * np.sum(w, axis=axis) ** 2
     total = np.sum(np.where(known, score, 0) * w, axis=axis)
     return np.asarray(np.where(power > 0, total / np.sqrt(np.where(power > 0, power, 1)), np.nan))
 

@@ -57,3 +57,17 @@ def test_stouffer_of_four_looks_keeps_the_size() -> None:
     z = DETECTOR.test(values, days, int(days[20])).statistic.reshape(4, -1)
     p = 2 * stats.norm.sf(np.abs(stouffer(z)))
     assert np.mean(p < 0.01) == pytest.approx(0.01, abs=3 * np.sqrt(0.01 * 0.99 / p.size))
+
+
+def test_stouffer_of_polarisations_that_share_the_weather() -> None:
+    assert stouffer([2.0, 1.0], correlation=0.5) == pytest.approx(3 / np.sqrt(3))
+    assert stouffer([1.0, 2.0], weights=[3.0, 4.0], correlation=1.0) == pytest.approx(11 / 7)
+    assert stouffer([3.0, np.nan], correlation=0.5) == pytest.approx(3.0)
+    days = 18_000 + 12 * np.arange(40)
+    rng = np.random.default_rng(4)
+    shared = np.sqrt(0.4) * rng.standard_normal((40, 40_000))
+    looks = [shared + np.sqrt(0.6) * rng.standard_normal(shared.shape) for _ in range(2)]
+    z = [DETECTOR.test(v.astype(np.float32), days, int(days[20])).statistic for v in looks]
+    apart, together = (2 * stats.norm.sf(np.abs(stouffer(z, correlation=r))) for r in (0.0, 0.4))
+    assert np.mean(apart < 0.01) > 0.02, "taken for independent, they promise too much"
+    assert np.mean(together < 0.01) == pytest.approx(0.01, abs=3 * np.sqrt(0.01 * 0.99 / 40_000))
