@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from compoundwatch.formulas import (
+    brightness,
     decibel,
     dilate,
     estimate_looks,
@@ -14,6 +15,8 @@ from compoundwatch.formulas import (
     harmonic_design,
     huber_season,
     linear_power,
+    ndbi,
+    ndvi,
     normalised_difference,
     robust_sigma,
 )
@@ -25,6 +28,14 @@ def test_normalised_difference():
     got = normalised_difference(a, b)
     np.testing.assert_allclose(got, [0.24 / 0.36, -1.0, np.nan, np.nan, np.nan], rtol=1e-6)
     assert got.dtype == np.float32
+
+
+def test_measures_of_a_surface_by_hand():
+    bands = {"green": 0.10, "red": 0.06, "nir": 0.30, "swir16": 0.20}
+    arrays = {k: np.array([[v]], dtype=np.float32) for k, v in bands.items()}
+    assert ndvi(arrays)[0, 0] == pytest.approx(0.24 / 0.36)
+    assert ndbi(arrays)[0, 0] == pytest.approx(-0.10 / 0.50)
+    assert brightness(arrays)[0, 0] == pytest.approx(0.08)
 
 
 def test_harmonic_design():

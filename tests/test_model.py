@@ -8,7 +8,15 @@ import xarray as xr
 from pydantic import ValidationError
 
 from compoundwatch.errors import ContractError
-from compoundwatch.model import CHANGE_VARIABLES, Settings, by_name, check_change_map, check_series, check_stack
+from compoundwatch.model import (
+    CHANGE_VARIABLES,
+    Settings,
+    by_name,
+    check_change_map,
+    check_series,
+    check_stack,
+    stated_number,
+)
 
 
 def stack():
@@ -84,3 +92,19 @@ def test_settings_refuse_what_they_do_not_know():
     with pytest.raises(ValidationError):
         Settings.model_validate({"search": {"max_cloud_percent": 120}})
     assert Settings().detect.alpha < 0.05
+
+
+@pytest.mark.parametrize(
+    ("asset", "number"),
+    [
+        ({"raster:bands": [{"scale": 0.5}]}, 0.5),
+        ({"bands": [{"raster:scale": 0.5}]}, 0.5),
+        ({"raster:scale": "0.5"}, 0.5),
+        ({"scale": 0.0}, 0.0),
+        ({"scale": None}, None),
+        ({"raster:bands": None, "bands": ["red"]}, None),
+        ({}, None),
+    ],
+)
+def test_numbers_of_an_asset_in_all_forms_of_stac(asset, number):
+    assert stated_number(asset, "scale") == number

@@ -882,6 +882,18 @@ def check_series(series: pd.DataFrame) -> None:
         raise ContractError(f"a table of site series needs the columns {missing}")
 
 
+def stated_number(asset: Mapping[str, Any], name: str) -> float | None:
+    """The number that an asset of a STAC item gives its band under ``name``, None where it gives none.
+
+    In STAC 1.0 that stands in ``raster:bands``, in 1.1 in ``bands`` or the asset itself, where the name may begin with
+    ``raster:``.
+    """
+    places = (asset, *(asset.get("raster:bands") or ()), *(asset.get("bands") or ()))
+    found = (p[key] for p in places if isinstance(p, Mapping) for key in (name, f"raster:{name}") if key in p)
+    number = next(found, None)
+    return None if number is None else float(number)
+
+
 def by_name(items: Sequence[Any]) -> dict[str, Any]:
     """Items with a ``name``, keyed by it.
 

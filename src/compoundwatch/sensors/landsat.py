@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compoundwatch.errors import CatalogError
-from compoundwatch.formulas import dilate, normalised_difference
-from compoundwatch.model import Band, BoolArray, Calibration, Feature, FloatArray, Sensor
+from compoundwatch.formulas import brightness, dilate, ndbi, ndvi
+from compoundwatch.model import Band, BoolArray, Calibration, Feature, FloatArray, Sensor, stated_number
 
 REFLECTANCE = (2.75e-5, -0.2)
 KELVIN = (0.00341802, 149.0)
@@ -84,19 +84,13 @@ def calibrate(item: Mapping[str, Any], asset_key: str) -> Calibration:
     known = KELVIN if asset_key in TEMPERATURE_ASSETS else REFLECTANCE
     asset = item["assets"][asset_key]
     for name, expected in zip(("scale", "offset"), known, strict=True):
-        stated = _stated(asset, name)
-        if stated is not None and not np.isclose(stated, expected, rtol=1e-6):
+        found = stated_number(asset, name)
+        if found is not None and not np.isclose(found, expected, rtol=1e-6):
             raise CatalogError(
-                f"item {item['id']} states the {name} {stated:g} for '{asset_key}', expected {expected:g} as in all "
+                f"item {item['id']} states the {name} {found:g} for '{asset_key}', expected {expected:g} as in all "
                 "of Collection 2 Level 2; its values cannot be trusted, and it is left out"
             )
     return Calibration(*known, 0.0, "scale and offset of Collection 2 Level 2")
-
-
-def _stated(asset: Mapping[str, Any], name: str) -> float | None:
-    """Scale or offset of an asset in STAC 1.0 (``raster:bands``) or 1.1 (``raster:scale``) form, None = not stated."""
-    places = (asset, *(asset.get("raster:bands") or ()), *(asset.get("bands") or ()))
-    return next((float(p[key]) for p in places for key in (name, f"raster:{name}") if key in p), None)
 
 
 def _product(item: Mapping[str, Any]) -> re.Match[str] | None:
@@ -168,18 +162,6 @@ def unsuited(item: Mapping[str, Any]) -> str:
     return ""
 
 
-def _ndvi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return normalised_difference(bands["nir"], bands["red"])
-
-
-def _brightness(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return (bands["green"] + bands["red"]) / 2
-
-
-def _ndbi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return normalised_difference(bands["swir16"], bands["nir"])
-
-
 def _temperature(bands: Mapping[str, FloatArray]) -> FloatArray:
     return bands["lwir11"]
 
@@ -200,9 +182,9 @@ SENSOR = Sensor(
         Band("qa_radsat", ("qa_radsat", "QA_RADSAT"), 30.0, "bit field", quality=True),
     ),
     features=(
-        Feature("ndvi", _ndvi, ("nir", "red"), "1", -1.0, 1.0, "more green vegetation"),
-        Feature("brightness", _brightness, ("green", "red"), "reflectance", -0.2, 1.6, "brighter ground or roofs"),
-        Feature("ndbi", _ndbi, ("swir16", "nir"), "1", -1.0, 1.0, "more built-up or bare ground"),
+        Feature("ndvi", ndvi, ("nir", "red"), "1", -1.0, 1.0, "more green vegetation"),
+        Feature("brightness", brightness, ("green", "red"), "reflectance", -0.2, 1.6, "brighter ground or roofs"),
+        Feature("ndbi", ndbi, ("swir16", "nir"), "1", -1.0, 1.0, "more built-up or bare ground"),
         Feature(
             "temperature", _temperature, ("lwir11",), "kelvin", 240.0, 350.0, "warmer ground or roofs", restless=False
         ),

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compoundwatch.errors import CatalogError
-from compoundwatch.formulas import dilate, normalised_difference
-from compoundwatch.model import Band, BoolArray, Calibration, Feature, FloatArray, Sensor
+from compoundwatch.formulas import brightness, dilate, ndbi, ndvi
+from compoundwatch.model import Band, BoolArray, Calibration, Feature, Sensor, stated_number
 
 SCALE = 1e-4
 OFFSET_SINCE_0400 = -0.1
@@ -48,7 +48,7 @@ def calibrate(item: Mapping[str, Any], asset_key: str) -> Calibration:
     properties, asset = item["properties"], item["assets"][asset_key]
     if asset_key.lower() == "scl":
         return Calibration(1.0, 0.0, 0.0, "class codes")
-    scale, offset = _stated(asset)
+    scale, offset = stated_number(asset, "scale"), stated_number(asset, "offset")
     if any(properties.get(flag) is True for flag in OFFSET_FLAGS):
         return Calibration(SCALE if scale is None else scale, 0.0, 0.0, "offset already applied by the catalogue")
     if scale is not None and offset is not None:
@@ -61,16 +61,6 @@ def calibrate(item: Mapping[str, Any], asset_key: str) -> Calibration:
         )
     shifted = baseline >= "04.00"
     return Calibration(SCALE, OFFSET_SINCE_0400 if shifted else 0.0, 0.0, f"processing baseline {baseline}")
-
-
-def _stated(asset: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Scale and offset of an asset in STAC 1.0 (``raster:bands``) or 1.1 (``raster:scale``) form."""
-    places = [asset, *(asset.get("raster:bands") or []), *(asset.get("bands") or [])]
-    found: list[float | None] = []
-    for name in ("scale", "offset"):
-        stated = [p[k] for p in places if isinstance(p, Mapping) for k in (name, f"raster:{name}") if k in p]
-        found.append(float(stated[0]) if stated else None)
-    return found[0], found[1]
 
 
 def _baseline(item: Mapping[str, Any]) -> str:
@@ -123,18 +113,6 @@ def unsuited(item: Mapping[str, Any]) -> str:
     return ""
 
 
-def _ndvi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return normalised_difference(bands["nir"], bands["red"])
-
-
-def _brightness(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return (bands["green"] + bands["red"]) / 2
-
-
-def _ndbi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    return normalised_difference(bands["swir16"], bands["nir"])
-
-
 SENSOR = Sensor(
     name="sentinel2",
     title="Sentinel-2 (optical, 10 m)",
@@ -149,9 +127,9 @@ SENSOR = Sensor(
         Band("scl", ("scl", "SCL"), 20.0, "class code", quality=True),
     ),
     features=(
-        Feature("ndvi", _ndvi, ("nir", "red"), "1", -1.0, 1.0, "more green vegetation"),
-        Feature("brightness", _brightness, ("green", "red"), "reflectance", -0.2, 1.6, "brighter ground or roofs"),
-        Feature("ndbi", _ndbi, ("swir16", "nir"), "1", -1.0, 1.0, "more built-up or bare ground"),
+        Feature("ndvi", ndvi, ("nir", "red"), "1", -1.0, 1.0, "more green vegetation"),
+        Feature("brightness", brightness, ("green", "red"), "reflectance", -0.2, 1.6, "brighter ground or roofs"),
+        Feature("ndbi", ndbi, ("swir16", "nir"), "1", -1.0, 1.0, "more built-up or bare ground"),
     ),
     valid=valid,
     calibrate=calibrate,
