@@ -16,7 +16,18 @@ from shapely.geometry import box, shape
 
 from compoundwatch import aoi, events
 from compoundwatch.errors import OutputError, SettingsError
-from compoundwatch.simulate import DEFAULT, DEMO, SCENARIOS, files, pixel_series, plan, sentinel2, simulate
+from compoundwatch.simulate import (
+    DEFAULT,
+    DEMO,
+    SCENARIOS,
+    files,
+    pixel_series,
+    plan,
+    sentinel2,
+    sentinel2_files,
+    simulate,
+    sky,
+)
 from compoundwatch.simulate.fields import displaced
 from compoundwatch.simulate.scenarios import SEEN_BY_DAY, TRUE_STATE, Story, control_story, site_story
 
@@ -197,10 +208,10 @@ def test_the_same_truth_reads_equal_on_both_sides_of_the_baseline_change(made, i
 def test_stored_numbers_give_back_the_reflectance():
     reflectance = np.linspace(-0.05, 1.2, 400, dtype=np.float32).reshape(16, 25)
     for offset in (0.0, -0.1):
-        back = files.stored(reflectance, offset) * 0.0001 + offset
+        back = sentinel2_files.stored(reflectance, offset) * 0.0001 + offset
         can_be_stored = reflectance > offset + 0.0001
         assert np.abs(back - reflectance)[can_be_stored].max() < 0.51e-4
-        assert files.stored(reflectance, offset).min() >= 1
+        assert sentinel2_files.stored(reflectance, offset).min() >= 1
 
 
 def test_some_days_come_as_two_overlapping_halves(items, made):
@@ -690,7 +701,7 @@ def test_the_sky_is_as_cloudy_as_the_season():
     n = 3000
     for date, low, high in ((dt.date(2024, 1, 25), 0.25, 0.35), (dt.date(2024, 8, 20), 0.70, 0.80)):
         rng = np.random.default_rng(date.month)
-        shares = np.array([sentinel2.sky(date, rng) for _ in range(n)])
+        shares = np.array([sky.cover(date, rng) for _ in range(n)])
         error = 3 * np.sqrt(0.25 / n)
         assert low - error < (shares > 0.6).mean() < high + error
         assert ((shares >= 0) & (shares <= 1)).all()
@@ -698,7 +709,7 @@ def test_the_sky_is_as_cloudy_as_the_season():
 
 def test_the_sun_stands_where_it_stands():
     """Noon altitudes differ; at 9 degrees north the sun is in the south in December and in the north in June."""
-    december, june = sentinel2.sun(dt.date(2024, 12, 21)), sentinel2.sun(dt.date(2024, 6, 21))
+    december, june = sky.sun(dt.date(2024, 12, 21), 10.4), sky.sun(dt.date(2024, 6, 21), 10.4)
     assert 90 < december[1] < 180
     assert 0 < june[1] < 90
     assert december[0] < june[0]

@@ -1,8 +1,8 @@
-"""A made-up region with known truth, seen by Sentinel-2 and written as a static STAC catalogue.
+"""A made-up region with known truth, seen by satellites and written as a static STAC catalogue.
 
-Four rooms, so that another sensor can be added beside the one there is: ``scenarios``, ``climate``, ``layout`` and
-``world`` say what is on the ground on a day; ``sentinel2`` says how the satellite sees it; ``files`` writes what
-catalogues hold; ``region`` plans and this module runs.
+``scenarios``, ``climate``, ``layout`` and ``world`` say what is on the ground on a day; ``sentinel2``, ``sentinel1``,
+``landsat`` and ``lights`` say how a satellite sees it, and ``..._files`` when it comes and how its items look;
+``region`` plans and this module runs.
 """
 
 from __future__ import annotations
@@ -11,25 +11,30 @@ import datetime as dt
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compoundwatch.errors import OutputError, SettingsError
-from compoundwatch.grid import Grid, Tile
-from compoundwatch.simulate import answers, files, sentinel2
+from compoundwatch.simulate import answers, files, landsat_files, sentinel1_files, sentinel2_files
 from compoundwatch.simulate.climate import day_number
-from compoundwatch.simulate.files import Granule
+from compoundwatch.simulate.conditions import DESCRIBED, STRESS, Conditions
+from compoundwatch.simulate.fields import aside
+from compoundwatch.simulate.files import Written
 from compoundwatch.simulate.region import Region, plan
 from compoundwatch.simulate.scenarios import SCENARIOS, SEEN_BY_DAY
 from compoundwatch.simulate.series import pixel_series
 
-__all__ = ["DEFAULT", "DEMO", "SCENARIOS", "Region", "Simulation", "pixel_series", "plan", "simulate"]
+__all__ = [
+    "DEFAULT", "DEMO", "SCENARIOS", "SENSORS", "STRESS", "Conditions", "Region", "Simulation", "pixel_series", "plan",
+    "simulate",
+]  # fmt: skip
 
 DEFAULT: tuple[str, ...] = SEEN_BY_DAY
 """One site per scenario that satellites of the day can tell apart."""
@@ -42,18 +47,18 @@ DEMO: dict[str, Any] = {
 }
 """Settings of the demonstration: one site per scenario, three years, a view every six days."""
 
+SENSORS = ("sentinel2", "sentinel1", "landsat", "black_marble")
+"""Names of the sensors that can look at a region; ``docs/simulator.md`` says how each sees it."""
+COLLECTIONS = {
+    "sentinel2": sentinel2_files.COLLECTION,
+    "sentinel1": sentinel1_files.COLLECTION,
+    "landsat": landsat_files.COLLECTION,
+}
 NOTE = (
     "Simulated, not seen: a made-up region with known truth, placed in the open sea of the Gulf of Thailand so that it "
     "shows no real place. No satellite took these pictures."
 )
 TITLE = "A made-up region"
-TILES = ("48PTQ", "48PUQ")
-BASELINES = ("03.01", "04.00", "05.10")
-"""Processing baselines in the order of the series; the offset of the stored numbers comes with the second."""
-REPROCESSED = "05.11"
-"""Baseline of the second processing that two acquisitions have."""
-HALVES_EVERY, HALVES_FROM = 17, 8
-"""Every so many acquisitions, from this one on, two overlapping items are written instead of one."""
 THREADS = 2
 
 Progress = Callable[[str, int, int], None]
@@ -85,6 +90,8 @@ def simulate(
     controls: int = 8,
     regional_controls: int = 6,
     change_window: tuple[float, float] = (0.58, 0.72),
+    sensors: Sequence[str] = ("sentinel2",),
+    conditions: Conditions = DESCRIBED,
     progress: Progress | None = None,
 ) -> Simulation:
     """Write a made-up region with known truth.
@@ -95,10 +102,12 @@ def simulate(
     rng : source of everything random; the same state gives the same files.
     scenarios : one site per name (see SCENARIOS); a name may come more than once.
     start, end : first and last day of the series.
-    revisit_days : days from one acquisition to the next.
+    revisit_days : days from one acquisition of Sentinel-2 to the next; the others come when they come.
     site_m : smallest and largest width of sites and controls in metres.
     controls, regional_controls : how many controls the ordinary sites share, and the regional ones.
     change_window : part of the series in which changes begin, as shares of its length.
+    sensors : which of SENSORS look at the region; what one of them sees does not depend on which others do.
+    conditions : how hard the world is to watch; ``STRESS`` is a harder one.
     progress : called after each acquisition.
 
     Raises
@@ -112,16 +121,30 @@ def simulate(
         raise SettingsError(
             f"a series needs 120 days or more and a view every 1 to 60 days, found {last - first} and {revisit_days}"
         )
+    if unknown := [name for name in sensors if name not in SENSORS]:
+        raise SettingsError(f"there is no sensor '{unknown[0]}' to simulate; choose from {', '.join(SENSORS)}")
+    if not sensors:
+        raise SettingsError(f"expected at least one sensor, found none; choose from {', '.join(SENSORS)}")
     files.check_target(folder)
-    region = plan(rng, scenarios, first, last, site_m, controls, regional_controls, change_window)
-    dates = [start + dt.timedelta(days=k) for k in range(0, last - first + 1, revisit_days)]
+    region = plan(rng, scenarios, first, last, site_m, controls, regional_controls, change_window, conditions)
+    # Each sensor draws from a stream of its own, so that what it sees does not depend on which others look.
+    streams = {name: rng if name == "sentinel2" else aside(rng, name) for name in SENSORS}
+    used = [name for name in SENSORS if name in sensors]
+    jobs = {name: _jobs(name, region, start, end, streams[name], revisit_days) for name in used if name in COLLECTIONS}
     try:
-        with _appearing(folder) as aside:
-            rows, items = _write_scenes(aside, region, dates, rng, progress)
-            files.write_catalog(aside, items, region.grid, TITLE, NOTE)
-            answers.write_areas(aside / "sites.geojson", region, start)
-            answers.write_events(aside / "events.csv", region)
-            answers.write_truth(aside, region, rows, _baseline_change(dates))
+        with _appearing(folder) as beside:
+            written = _take(beside, jobs, progress)
+            rows = [row for made in written.values() for row, _ in made]
+            if "black_marble" in used:
+                lights = import_module("compoundwatch.simulate.lights")
+                nights = [start + dt.timedelta(days=k) for k in range(last - first + 1)]
+                rows += lights.write_nights(beside, region, nights, streams["black_marble"])
+            found = [(COLLECTIONS[name], [item for _, item in made]) for name, made in written.items()]
+            files.write_catalog(beside, found, region.grid, TITLE, NOTE)
+            answers.write_areas(beside / "sites.geojson", region, start)
+            answers.write_events(beside / "events.csv", region)
+            change = sentinel2_files.baseline_change(sentinel2_files.acquired(start, end, revisit_days))
+            answers.write_truth(beside, region, rows, change)
     except OSError as error:
         raise OutputError(f"{folder}: the simulation cannot be written ({error.strerror or error})") from error
     return Simulation(
@@ -135,72 +158,33 @@ def simulate(
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- scenes
+# ---------------------------------------------------------------------------------------------------------- writing
 
 
-def _baseline_change(dates: Sequence[dt.date]) -> dt.date:
-    """First date with the offset: within the first year, and within the first quarter of the series."""
-    return dates[0] + dt.timedelta(days=min(219, (dates[-1] - dates[0]).days // 4))
+def _jobs(
+    sensor: str, region: Region, start: dt.date, end: dt.date, rng: np.random.Generator, revisit_days: int
+) -> list[files.Job]:
+    """The looks of one sensor, in order of time."""
+    if sensor == "sentinel1":
+        return sentinel1_files.jobs(region, start, end, rng)
+    if sensor == "landsat":
+        return landsat_files.jobs(region, start, end, rng)
+    return sentinel2_files.jobs(region, start, end, rng, revisit_days)
 
 
-def _granules(k: int, dates: Sequence[dt.date], grid: Grid) -> list[Granule]:
-    """The items of one acquisition: usually one, sometimes two halves, sometimes a second processing."""
-    date, change = dates[k], _baseline_change(dates)
-    renewed = change + (dates[-1] - change) // 2
-    baseline = BASELINES[(date >= change) + (date >= renewed)]
-    seen = dt.datetime.combine(date, dt.time(3, 30, 11, (k * 37 % 1000) * 1000), dt.UTC)
-    first = Granule(seen, "AB"[k % 2], baseline, 0, TILES[0], Tile(0, 0, *grid.shape), seen + dt.timedelta(hours=9))
-    n_before = sum(d < change for d in dates)
-    if k in (n_before // 2, (n_before + len(dates)) // 2):
-        later = seen + dt.timedelta(days=400)
-        again = Granule(seen, first.platform, REPROCESSED, 1, TILES[0], first.part, later)
-        return [first, again]
-    if k % HALVES_EVERY == HALVES_FROM:
-        cols = grid.cols
-        end, begin = 2 * round(0.3 * cols), 2 * round(0.2 * cols)
-        parts = Tile(0, 0, grid.rows, end), Tile(0, begin, grid.rows, cols - begin)
-        return [
-            Granule(seen, first.platform, baseline, 0, tile, part, first.created)
-            for tile, part in zip(TILES, parts, strict=True)
-        ]
-    return [first]
-
-
-def _write_scenes(
-    root: Path, region: Region, dates: Sequence[dt.date], rng: np.random.Generator, progress: Progress | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Look at the region on every date and write what is seen; truth about each item, and the items, in order."""
-    seeds = rng.integers(2**63, size=len(dates))
-
-    def acquire(k: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        own, day = np.random.default_rng(seeds[k]), day_number(dates[k])
-        ground = region.world.with_activity(region.world.reflectance(day), day, own)
-        granules = _granules(k, dates, region.grid)
-        scene = sentinel2.look(ground, dates[k], granules[0].platform, own)
-        return [(_row(g, scene), files.write_granule(root, g, scene, region.grid)) for g in granules]
-
-    written: list[tuple[dict[str, Any], dict[str, Any]]] = []
+def _take(root: Path, jobs: Mapping[str, Sequence[files.Job]], progress: Progress | None) -> dict[str, list[Written]]:
+    """Take all looks and write them; truth about each item, and the items, by sensor and in order of time."""
+    total, done = sum(len(work) for work in jobs.values()), 0
+    written: dict[str, list[Written]] = {}
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        for k, made in enumerate(pool.map(acquire, range(len(dates)))):
-            written += made
-            if progress:
-                progress("simulating views", k + 1, len(dates))
-    return [row for row, _ in written], [item for _, item in written]
-
-
-def _row(granule: Granule, scene: sentinel2.Scene) -> dict[str, Any]:
-    """Truth about one item: how far it lies off, and how cloudy the region truly was."""
-    down, right = scene.shift
-    cloudy, shadowed = scene.opacity > sentinel2.SEEN_FROM, scene.shadow > sentinel2.SHADOW_FROM
-    return {
-        "item_id": granule.item_id,
-        "shift_x_m": round(10 * right, 3),
-        "shift_y_m": round(-10 * down, 3),
-        "cloud_share": round(float(cloudy.mean()), 4),
-        "shadow_share": round(float((shadowed & ~cloudy).mean()), 4),
-        "missed_cloud": None if scene.missed_cloud is None else round(scene.missed_cloud, 4),
-        "missed_shadow": None if scene.missed_shadow is None else round(scene.missed_shadow, 4),
-    }
+        for sensor, work in jobs.items():
+            written[sensor] = []
+            for made in pool.map(lambda job: job(root), work):
+                written[sensor] += made
+                done += 1
+                if progress:
+                    progress("simulating views", done, total)
+    return written
 
 
 @contextmanager

@@ -78,7 +78,11 @@ def write_truth(root: Path, region: Region, scenes: Sequence[Mapping[str, Any]],
             "note": "What was put into this simulation. Sizes are shares (0 to 1), shifts metres to the east and north",
             "codes": {str(k): v for k, v in CODES.items()},
             "baseline_change": baseline_change.isoformat(),
-            "missed_share": {"thin_cloud": sentinel2.MISSED_CLOUD, "shadow": sentinel2.MISSED_SHADOW},
+            "missed_share": {
+                "thin_cloud": sentinel2.MISSED_CLOUD * region.conditions.missed,
+                "shadow": sentinel2.MISSED_SHADOW * region.conditions.missed,
+            },
+            "conditions": region.conditions.as_dict(),
             "regional_date": None if region.regional_day is None else text(region.regional_day),
             "regional_activity_left": None
             if region.regional_day is None

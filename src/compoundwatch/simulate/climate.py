@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from compoundwatch.simulate.conditions import DESCRIBED, Conditions
 from compoundwatch.simulate.fields import Float32, aside, wander
 
 Float64 = npt.NDArray[np.float64]
@@ -67,7 +68,12 @@ class Climate:
 
 
 def climate(
-    rng: np.random.Generator, first: int, last: int, regional_day: int | None, blackout_day: int | None = None
+    rng: np.random.Generator,
+    first: int,
+    last: int,
+    regional_day: int | None,
+    blackout_day: int | None = None,
+    conditions: Conditions = DESCRIBED,
 ) -> Climate:
     """Weather and power from ``first`` to ``last`` (days since 1970-01-01, both included)."""
     grid, blackout = _power(aside(rng, "power"), first, last, blackout_day)
@@ -79,6 +85,7 @@ def climate(
     season = rainy(days - np.array([onset[y] for y in year]).round().astype(np.int64))
     rains = rng.random(days.size) < 0.05 + 0.5 * season
     rain = rains * rng.gamma(1.2, 0.16, days.size) * np.array([wetness[y] for y in year])
+    rain *= conditions.wetness
     event = np.zeros(days.size)
     if regional_day is not None:
         event = np.clip((days - regional_day + 1) / REGIONAL_RAMP_DAYS, 0, 1)
@@ -96,7 +103,7 @@ def climate(
         moisture=np.stack(moisture),
         greenness=np.stack(greenness),
         regional=event[SPIN_UP_DAYS:],
-        showers=wander(rng, (last - first + 1, 4, 5), 0.05, 6),
+        showers=wander(rng, (last - first + 1, 4, 5), 0.05 * conditions.mismatch, 6),
         crop_shift={y: onset[y] + float(rng.normal(0, 6)) for y in years},
         crop_vigour={y: float(np.clip(0.5 + 0.5 * wetness[y], 0.7, 1.2)) for y in years},
         grid=grid,

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from compoundwatch.errors import SettingsError
 from compoundwatch.grid import Grid
 from compoundwatch.simulate.climate import climate
+from compoundwatch.simulate.conditions import DESCRIBED, Conditions
 from compoundwatch.simulate.fields import Float32, aside
 from compoundwatch.simulate.layout import CELL_M, FACTOR, Place, compound, countryside, ordinary
 from compoundwatch.simulate.scenarios import SCENARIOS, control_story, site_story
@@ -46,6 +47,11 @@ class Region:
     regional_day: int | None
 
     @property
+    def conditions(self) -> Conditions:
+        """How hard the world is to watch."""
+        return self.world.conditions
+
+    @property
     def blackout(self) -> tuple[int, int] | None:
         """First and last day of the power failure of the whole region, since 1970-01-01."""
         return self.world.weather.blackout
@@ -60,6 +66,7 @@ def plan(
     controls: int,
     regional_controls: int,
     change_window: tuple[float, float],
+    conditions: Conditions = DESCRIBED,
 ) -> Region:
     """Draw a region with one site per entry of ``scenarios``.
 
@@ -70,6 +77,7 @@ def plan(
     site_m : smallest and largest width of a site in metres.
     controls, regional_controls : how many controls the ordinary and the regional sites share.
     change_window : part of the series in which changes begin, as shares of its length.
+    conditions : how hard the world is to watch.
 
     Raises
     ------
@@ -93,23 +101,25 @@ def plan(
     sites, others = [], []
     for k, name in enumerate(scenarios):
         in_zone = name == "regional"
-        story = site_story(name, int(rng.integers(window[0], window[1] + 1)), rng)
+        story = site_story(name, int(rng.integers(window[0], window[1] + 1)), rng, conditions.effect)
         spot = (right if in_zone else left).pop()
         sites.append(compound(rng, f"compound-{k + 1}", _centre(rng, spot, cell), _size(rng, site_m), story, in_zone))
     for k in range(len(left) + len(right)):
         in_zone = not left
         spot = (right if in_zone else left).pop()
-        story = control_story(first + (last - first) // 5, last - (last - first) // 5, rng)
+        story = control_story(first + (last - first) // 5, last - (last - first) // 5, rng, conditions.control_changes)
         others.append(
             ordinary(rng, f"control-{k + 1:02d}", _centre(rng, spot, cell), _size(rng, site_m), story, in_zone)
         )
+    for place in (*sites, *others):
+        place.rate *= conditions.contrast
     fine = (int(shape[0] / CELL_M), int(shape[1] / CELL_M))
     lanes = ([k * cell[0] for k in range(1, n_rows)], [k * cell[1] for k in range(1, left_cols + right_cols)])
     land = countryside(rng, fine, lanes)
     _give_generators(aside(rng, "generators"), sites, others)
-    weather = climate(rng, first, last, regional_day, blackout_day)
+    weather = climate(rng, first, last, regional_day, blackout_day, conditions)
     zone = _zone((fine[0] // FACTOR, fine[1] // FACTOR), left_cols * cell[1] / PIXEL_M, bool(n_regional))
-    world = World(rng, land, [*sites, *others], weather, zone, float(rng.uniform(0.10, 0.30)))
+    world = World(rng, land, [*sites, *others], weather, zone, float(rng.uniform(0.10, 0.30)), conditions)
     grid = Grid(EPSG, LEFT, TOP, PIXEL_M, *world.shape)
     controls_of = {s.place_id: tuple(c.place_id for c in others if c.in_zone == s.in_zone) for s in sites}
     return Region(world, grid, tuple(sites), tuple(others), controls_of, regional_day)

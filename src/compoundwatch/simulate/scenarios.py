@@ -104,13 +104,31 @@ class Story:
         return self.regrowth * float(np.clip((day - self.day - 45) / 200, 0, 1))
 
 
-def site_story(scenario: str, day: int, rng: np.random.Generator) -> Story:
-    """Draw the sizes and lengths of a scenario that begins on ``day``.
+def site_story(scenario: str, day: int, rng: np.random.Generator, effect: float = 1.0) -> Story:
+    """Draw the sizes and lengths of a scenario that begins on ``day``; ``effect`` is the part of it that happens.
 
     Raises
     ------
     SettingsError : there is no such scenario.
     """
+    story = _site_story(scenario, day, rng)
+    return story if effect == 1.0 else _lessened(story, effect)
+
+
+def _lessened(story: Story, effect: float) -> Story:
+    """The same story with every size cut down to a part of it."""
+    return replace(
+        story,
+        activity_left=1 + (story.activity_left - 1) * effect,
+        light_left=1 + (story.light_left - 1) * effect,
+        generator_light=1 + (story.generator_light - 1) * effect,
+        new_roof=story.new_roof * effect,
+        lost_roof=story.lost_roof * effect,
+        regrowth=story.regrowth * effect,
+    )
+
+
+def _site_story(scenario: str, day: int, rng: np.random.Generator) -> Story:
     story = Story(scenario, day)
     if scenario in ("unchanged", "regional", "blackout"):
         return Story(scenario)
@@ -149,9 +167,9 @@ def site_story(scenario: str, day: int, rng: np.random.Generator) -> Story:
     raise SettingsError(f"there is no scenario '{scenario}'; choose from {', '.join(SCENARIOS)}")
 
 
-def control_story(first: int, last: int, rng: np.random.Generator) -> Story:
-    """An ordinary place: one in eight has a small change of its own at some time between two days."""
-    changes, kind, day = rng.random() < 1 / 8, rng.random(), int(rng.integers(first, last + 1))
+def control_story(first: int, last: int, rng: np.random.Generator, share: float = 1 / 8) -> Story:
+    """An ordinary place: a ``share`` of them have a small change of their own at some time between two days."""
+    changes, kind, day = rng.random() < share, rng.random(), int(rng.integers(first, last + 1))
     size = float(rng.uniform(0.03, 0.06))
     if not changes:
         return Story()

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, zoom
+from shapely.geometry.base import BaseGeometry
 
 from compoundwatch.simulate.climate import REGIONAL_DUST, Climate, rice
+from compoundwatch.simulate.conditions import DESCRIBED, Conditions
 from compoundwatch.simulate.fields import PSF_SIGMA, Float32, cloudy_field, seen, wander
 from compoundwatch.simulate.layout import FACTOR, Countryside, Place, Roof, draw
 from compoundwatch.simulate.materials import (
@@ -38,6 +40,8 @@ TRAFFIC = 0.12
 """Things that stand in a pixel of public road."""
 BARE = (Material.SOIL, Material.CONCRETE)
 """Ground that weeds take back."""
+SOILS = (Material.SOIL, Material.FIELD, Material.FALLOW)
+"""Ground whose brightness the soil decides."""
 
 BoolArray = npt.NDArray[np.bool_]
 Window = tuple[slice, slice]
@@ -49,7 +53,9 @@ class Patch:
 
     ``begin`` and ``end`` are days since 1970-01-01; ``takes`` float32 (materials, rows, cols) shares of the pixels;
     ``paints`` float32 (5, rows, cols) reflectance, new colour minus that of the roof that was there; ``share`` float32
-    (rows, cols) is the part of each pixel that changes; ``code`` is its number in the truth raster.
+    (rows, cols) is the part of each pixel that changes; ``code`` is its number in the truth raster; ``outline`` is that
+    of the building in metres, ``place_id`` where it stands, ``roof`` its number among the roofs of the world (None = it
+    was not there before).
     """
 
     window: Window
@@ -59,6 +65,9 @@ class Patch:
     paints: Float32
     share: Float32
     code: int
+    outline: BaseGeometry
+    place_id: str
+    roof: int | None
 
     def done(self, day: int) -> float:
         """How much of the change has happened, 0 to 1."""
@@ -84,6 +93,26 @@ NEW_ROOF_CODE, RUBBLE_CODE, STILL_CODE, BRIEFLY_STILL_CODE = 1, 2, 3, 4
 """Codes of the truth raster: new roof; roof that became rubble; yard that fell still for good, or for a while."""
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What covers the pixels on a day, and in which state it is; all float32, pixels (rows, cols), shares 0 to 1.
+
+    ``cover`` (materials, rows, cols) is the share of each material; the rest of a pixel is roof or rubble. ``rubble``
+    is the share that fell. ``wet`` and ``green`` are the state of bare ground and of plants, ``planted`` and
+    ``flooded`` that of rice fields, were they there, ``dry`` what a regional drought takes of their green, and ``dust``
+    the factor by which it brightens bare ground and roofs.
+    """
+
+    cover: Float32
+    rubble: Float32
+    wet: Float32
+    green: Float32
+    planted: Float32
+    flooded: Float32
+    dry: Float32
+    dust: Float32
+
+
 class World:
     """The ground of a region, day by day. All maps have the shape (rows, cols) of its 10 m pixels, north up."""
 
@@ -95,11 +124,13 @@ class World:
         weather: Climate,
         zone: Float32,
         zone_activity_left: float,
+        conditions: Conditions = DESCRIBED,
     ) -> None:
         self.places = tuple(places)
         self.weather = weather
         self.zone = zone
         self.zone_activity_left = zone_activity_left
+        self.conditions = conditions
         fine = land.material.shape
         self.shape: tuple[int, int] = (fine[0] // FACTOR, fine[1] // FACTOR)
         cells = land.material.copy()
@@ -112,10 +143,15 @@ class World:
         inside = draw([(p.outline, 1) for p in self.places], fine) > 0
         roof_id[inside & (roof_id <= len(land.houses))] = 0
         colour = _roof_colours(rng, roofs, roof_id)
+        self.roofs = tuple(roofs)
+        self.standing = frozenset(int(k) - 1 for k in np.unique(roof_id) if k)
+        """Numbers of the roofs that can be seen: lone houses inside a place are not built."""
         self.cover = np.stack([seen((cells == m) & (roof_id == 0), FACTOR) for m in Material])
         self.paint = seen(colour, FACTOR)
         self.texture = np.stack([self._texture(rng, TEXTURE[m]) for m in Material])
         phase = rng.normal(0, 14, land.n_parcels) + 120 * (rng.random(land.n_parcels) < 0.08)
+        soil = np.float32(conditions.soil)
+        self.dry_colour = {m: DRY[m] * (soil if m in SOILS else np.float32(1)) for m in Material}
         self.phase = seen(phase[land.parcel], FACTOR)
         self.vigour = seen(rng.uniform(0.55, 1.0, land.n_parcels)[land.parcel], FACTOR)
         soils = seen(rng.lognormal(0, FIELD_SD, land.n_parcels)[land.parcel], FACTOR)
@@ -166,16 +202,19 @@ class World:
             begin = story.day + round(0.75 * span * k / max(1, n))
             end = story.until if k == n - 1 else min(story.until, begin + max(10, round(0.3 * span)))
             new_colour = NEW_ROOF * rng.uniform(0.9, 1.1)
-            out += self._patch(new == k + 1, cells, colour, new_colour, begin, end, NEW_ROOF_CODE)
+            out += self._patch(
+                new == k + 1, cells, colour, new_colour, begin, end, (place.new_roofs[k], place.place_id, None)
+            )
         own = [k + 1 for k, r in enumerate(roofs) if r.place == place.place_id]
         sizes = {k: int((roof_id == k).sum()) for k in own} if story.lost_roof else {}
-        lost = _choose(rng, sizes, story.lost_roof)
+        lost = _choose(rng, sizes, story.lost_roof, self.conditions.effect)
         if lost:
             self.lost_roof_share[place.place_id] = sum(sizes[k] for k in lost) / sum(sizes.values())
         for k, roof in enumerate(lost):
             begin = story.day + round(0.6 * span * k / len(lost))
             end = story.until if k == len(lost) - 1 else min(story.until, begin + max(3, round(0.4 * span)))
-            out += self._patch(roof_id == roof, cells, colour, RUBBLE, begin, end, RUBBLE_CODE, was_roof=True)
+            building = (roofs[roof - 1].outline, place.place_id, roof - 1)
+            out += self._patch(roof_id == roof, cells, colour, RUBBLE, begin, end, building)
         return out
 
     def _patch(
@@ -186,9 +225,9 @@ class World:
         new_colour: npt.NDArray[np.float32],
         begin: int,
         end: int,
-        code: int,
-        was_roof: bool = False,
+        building: tuple[BaseGeometry, str, int | None],
     ) -> list[Patch]:
+        was_roof = building[2] is not None
         if not where.any():
             return []
         rows, cols = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
@@ -202,7 +241,8 @@ class World:
         gone = seen(old * part, FACTOR) if was_roof else np.float32(0)
         rough = self.texture[Material.SOIL if was_roof else Material.CONCRETE][window]
         paints = new_colour[:, None, None] * share * rough - gone
-        return [Patch(window, begin, end, takes, paints.astype(np.float32), share, code)]
+        code = RUBBLE_CODE if was_roof else NEW_ROOF_CODE
+        return [Patch(window, begin, end, takes, paints.astype(np.float32), share, code, *building)]
 
     def _yard(
         self,
@@ -222,7 +262,8 @@ class World:
         busy /= np.average(busy, weights=open_ground + 1e-6)
         clumps = np.clip(0.5 + 0.6 * cloudy_field(rng, open_ground.shape, 2.0, largest=12), 0, 1)
         hard = 1 - 0.6 * self.cover[Material.CONCRETE][window]
-        mood = np.exp(wander(rng, (n_days,), 0.10, 30)) * rng.normal(1, 0.06, n_days).clip(0.8, 1.2)
+        mood = np.exp(wander(rng, (n_days,), 0.10 * self.conditions.mismatch, 30))
+        mood *= rng.normal(1, 0.06, n_days).clip(0.8, 1.2)
         return Yard(
             place,
             window,
@@ -233,8 +274,8 @@ class World:
 
     # ------------------------------------------------------------------------------------------- how it is on a day
 
-    def reflectance(self, day: int) -> Float32:
-        """Surface reflectance without anything that moves: float32 (5, rows, cols) in the order of BANDS.
+    def ground(self, day: int) -> Ground:
+        """What covers the pixels on a day, and in which state it is, without anything that moves.
 
         Parameters
         ----------
@@ -246,12 +287,12 @@ class World:
         wet, green = ((1 - zone) * series[0, k] + zone * series[1, k] for series in (w.moisture, w.greenness))
         local = zoom(w.showers[k], (self.shape[0] / 4, self.shape[1] / 5), order=1, mode="nearest", grid_mode=True)
         wet = np.clip(wet + local[: self.shape[0], : self.shape[1]] * (0.3 + wet), 0, 1).astype(np.float32)
-        dust = (1 + REGIONAL_DUST * zone * w.regional[k]).astype(np.float32)
-        cover, out = self.cover.copy(), self.paint * dust
+        cover, rubble = self.cover.copy(), np.zeros(self.shape, dtype=np.float32)
         for patch in self.patches:
             if done := patch.done(day):
                 cover[:, *patch.window] -= done * patch.takes
-                out[:, *patch.window] += done * patch.paints
+                if patch.code == RUBBLE_CODE:
+                    rubble[patch.window] += np.float32(done) * patch.share
         for yard in self.yards:
             if grown := yard.place.story.regrown(day):
                 taken = np.minimum(cover[:2, *yard.window], grown * yard.weeds)
@@ -259,19 +300,38 @@ class World:
                 cover[Material.GRASS, *yard.window] += taken.sum(axis=0)
         np.maximum(cover, 0, out=cover)
         planted, flooded = rice(day, w, self.phase, self.vigour)
+        dry = 0.25 * zone * w.regional[k]
+        dust = (1 + REGIONAL_DUST * zone * w.regional[k]).astype(np.float32)
+        return Ground(cover, rubble, wet, green, planted, flooded, dry, dust)
+
+    def reflectance(self, day: int, ground: Ground | None = None) -> Float32:
+        """Surface reflectance without anything that moves: float32 (5, rows, cols) in the order of BANDS.
+
+        Parameters
+        ----------
+        day : days since 1970-01-01, within the climate.
+        ground : what ``ground(day)`` gives, if it is at hand.
+        """
+        ground = ground or self.ground(day)
+        out = self.paint * ground.dust
+        for patch in self.patches:
+            if done := patch.done(day):
+                out[:, *patch.window] += done * patch.paints
         leaf = {
-            Material.GRASS: green,
-            Material.FALLOW: 0.8 * green,
-            Material.TREES: 0.62 + 0.38 * green,
-            Material.FIELD: np.maximum(planted, 0.45 * green) * (1 - 0.25 * zone * w.regional[k]),
+            Material.GRASS: ground.green,
+            Material.FALLOW: 0.8 * ground.green,
+            Material.TREES: 0.62 + 0.38 * ground.green,
+            Material.FIELD: np.maximum(ground.planted, 0.45 * ground.green) * (1 - ground.dry),
         }
         for m in Material:
-            share = cover[m] * self.texture[m] * (dust if m in BARE else 1)
+            share = ground.cover[m] * self.texture[m] * (ground.dust if m in BARE else 1)
             for b in range(N_BANDS):
-                bare = DRY[m][b] * (1 - DARKENING[m][b] * wet) if m in DARKENING else DRY[m][b]
+                bare = self.dry_colour[m][b]
+                if m in DARKENING:
+                    bare = bare * (1 - self.conditions.darkening * DARKENING[m][b] * ground.wet)
                 value = bare + leaf[m] * (GREEN[m][b] - bare) if m in leaf else bare
                 if m is Material.FIELD:
-                    water = flooded * (1 - planted)
+                    water = ground.flooded * (1 - ground.planted)
                     value = value + water * (FLOODED[b] - value)
                 out[b] += share * value
         return np.asarray(out, dtype=np.float32)
@@ -291,7 +351,7 @@ class World:
 
     def busy(self, day: int) -> Float32:
         """Expected number of things that stand in each pixel on a day, float32 (rows, cols)."""
-        rate = TRAFFIC * self.cover[Material.ASPHALT]
+        rate = self.conditions.contrast * TRAFFIC * self.cover[Material.ASPHALT]
         for yard in self.yards:
             rate[yard.window] += self.activity(yard, day) * yard.where
         for patch in self.patches:  # nobody parks on a roof
@@ -332,14 +392,15 @@ def _roof_colours(rng: np.random.Generator, roofs: Sequence[Roof], roof_id: npt.
     return np.asarray(np.moveaxis(palette[roof_id], -1, 0) * sheets, dtype=np.float32)
 
 
-def _choose(rng: np.random.Generator, sizes: dict[int, int], share: float) -> list[int]:
+def _choose(rng: np.random.Generator, sizes: dict[int, int], share: float, effect: float) -> list[int]:
     """Buildings in random order whose area comes near to a share of all, and within LOST_ROOF where that can be."""
+    least, most = (effect * bound for bound in LOST_ROOF)
     if not sizes:
         return []
     for _ in range(50):
         order = [int(k) for k in rng.permutation(sorted(sizes))]
         reached = np.cumsum([sizes[k] for k in order]) / sum(sizes.values())
         n = int(np.argmin(np.abs(reached - share)))
-        if LOST_ROOF[0] <= reached[n] <= LOST_ROOF[1]:
+        if least <= reached[n] <= most:
             break
     return order[: n + 1]
