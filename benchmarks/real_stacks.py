@@ -1,6 +1,6 @@
 """Detectors on real series: how many pixels are called where nothing is known to have happened?
 
-    python benchmarks/real_stacks.py [folder that holds data/]
+    python benchmarks/real_stacks.py [folder that holds data/] [picture to draw: docs/images/sensor_sentinel1.png]
 
 Three places of the folder of real imagery; a part whose files are absent says so and is left out.
 
@@ -38,6 +38,7 @@ BELGIUM = "data/series/gfmap-cdse/tests/tests_unit/results"
 LEVELS = (0.05, 0.01)
 REPEAT_DAYS = 12
 GRD_LOOKS = 4.4
+CROP = (slice(75, 175), slice(100, 250))
 
 
 def main() -> None:
@@ -47,6 +48,8 @@ def main() -> None:
             part(shared / needed)
         else:
             print(f"left out: {needed} not found in {shared}; give the folder that holds data/")
+    if len(sys.argv) > 2 and (shared / OPERA).exists():
+        draw(shared / OPERA, Path(sys.argv[2]))
 
 
 # ------------------------------------------------------------------------------------------------ Papua New Guinea
@@ -116,6 +119,44 @@ def _pairs(images: np.ndarray, days: np.ndarray) -> None:
         p = np.concatenate([f.p_value[np.isfinite(f.p_value)] for f in found])
         called = np.mean(np.concatenate([f.direction[np.isfinite(f.p_value)] for f in found]) != 0)
         _rates(f"log_ratio, {name}", p, f"; called at 0.01: {called:.4f}")
+
+
+def draw(folder: Path, picture: Path) -> None:
+    """The figure of docs/sensors/sentinel1.md: one view, the mean of ten, and how much pixels move between views."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+    from PIL import Image
+
+    power, _ = _opera(folder / "T009_019294_IW2_cropped", "VH")
+    seen = power[:, *CROP]
+    pixels = power[:, np.isfinite(power).all(axis=0)]
+    fig, axes = plt.subplots(1, 3, figsize=(10.4, 2.55), width_ratios=(1, 1, 0.9), layout="constrained")
+    for ax, image, title in zip(axes, (seen[0], seen.mean(axis=0)), ("one view", "mean of ten views"), strict=False):
+        shown = ax.imshow(decibel(image), cmap="gray", vmin=-18, vmax=-8, interpolation="nearest")
+        ax.add_patch(Rectangle((4, 4), 200 / 30, 200 / 30, fill=False, edgecolor="yellow", linewidth=1.2))
+        ax.set_title(title, fontsize=9)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    fig.colorbar(shown, ax=axes[:2], label="VH, dB", shrink=0.95, pad=0.01)
+    looks = estimate_looks(pixels)
+    pure = np.random.default_rng(1).gamma(looks, 1 / looks, pixels.shape)
+    bins = np.linspace(0, 4.5, 60)
+    for values, name, style in ((pixels, "found", {"color": "0.7"}), (pure, f"speckle of {looks:.1f} looks", {})):
+        spread = decibel(values).std(axis=0, ddof=1)
+        kind = {"histtype": "step", "color": "black"} if style == {} else {}
+        axes[2].hist(spread, bins, density=True, label=name, **style, **kind)
+    axes[2].set_xlabel("spread of a pixel over ten views, dB", fontsize=8)
+    axes[2].set_yticks([])
+    axes[2].tick_params(labelsize=8)
+    axes[2].legend(fontsize=8, frameon=False)
+    for side in ("top", "right", "left"):
+        axes[2].spines[side].set_visible(False)
+    fig.savefig(picture, dpi=96)
+    Image.open(picture).convert("RGB").quantize(48).save(picture, optimize=True)
+    print(f"{picture}: {picture.stat().st_size} bytes")
 
 
 # --------------------------------------------------------------------------------------------------------- Belgium
