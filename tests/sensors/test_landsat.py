@@ -147,6 +147,13 @@ def test_a_real_time_scene_is_the_older_processing_of_the_same_acquisition():
     assert landsat.processing(real_time) < landsat.processing(final) == "20240122 T1"
 
 
+def test_the_day_of_processing_is_that_of_the_file_whatever_its_folder_is_called():
+    plain = item()
+    for asset in plain["assets"].values():
+        asset["href"] = asset["href"].replace("example.com/", f"example.com/{plain['id']}/")
+    assert landsat.processing(plain) == landsat.processing(item()) == "20240106 T1"
+
+
 def test_an_acquisition_is_known_by_the_products_name_alone():
     bare = item(landsat__wrs_path=None, landsat__wrs_row=None, platform=None)
     assert landsat.acquisition(bare) == landsat.acquisition(item())

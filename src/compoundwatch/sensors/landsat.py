@@ -95,8 +95,8 @@ def calibrate(item: Mapping[str, Any], asset_key: str) -> Calibration:
 
 def _product(item: Mapping[str, Any]) -> re.Match[str] | None:
     """The product's name, which the item or its files carry; only files tell the day of processing (group 5)."""
-    hrefs = [str(asset.get("href")) for asset in item["assets"].values()]
-    found = [m for text in (*hrefs, str(item.get("id"))) if (m := _PRODUCT.search(text))]
+    files = [str(asset.get("href")).rsplit("/", 1)[-1] for asset in item["assets"].values()]
+    found = [m for text in (*files, str(item.get("id"))) if (m := _PRODUCT.search(text))]
     return next((m for m in found if m[5]), found[0] if found else None)
 
 
