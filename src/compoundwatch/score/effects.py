@@ -43,7 +43,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     "gradual": ("ramp30", "ramp60", "ramp120"),
     "regrowth": ("regrowth",),
     "pulse": ("pulse45", "pulse60", "pulse90", "pulse120", "pulse150", "pulse200"),
-    "dark": ("step", "pulse45", "pulse60", "pulse90", "pulse120", "pulse150", "pulse200"),
+    "dark": ("step", "pulse60", "pulse150"),
     "outage": ("pulse6", "pulse15", "pulse30"),
 }
 """Templates that stand for one way of changing; a class of change is asked for by the way."""

@@ -4,8 +4,9 @@ A change is a class, a date and a way of changing. For each, every measurement g
 happened": the marginal likelihood of a template whose size has a one-sided normal prior, in closed form once the noise
 is whitened. A measurement may be blind to a class at this very site, so its factor is mixed with 1 (spike and slab;
 Mitchell and Beauchamp 1988, doi:10.1080/01621459.1988.10478694) and tempered, because the noise model is itself only a
-model; no measurement and no sensor may say more than a cap. Under every class one of the measurements it says nothing of may show an
-artefact, and the lights may have gone out for a short while. The numbers are those of ``parameters.toml``.
+model; no measurement and no sensor may say more than a cap. Under every class one of the measurements it says nothing
+of may show an artefact, and the lights may have gone out for a short while. The numbers are those of
+``parameters.toml``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from compoundwatch.score.series import ACTIVITY
 
 LIGHTS = "lights"
 """Kind of the sensors that see light at night and nothing of the ground."""
+OUTAGE = (-2.0, 2.0)
+"""Mean and spread of a short outage of the lights, in white-noise units."""
 CHECKED_AT = (0.0, 0.25, 0.5, 0.75)
 """Parts of the tried dates from which on a site must have stayed as it was to be called unchanged."""
 
@@ -58,105 +61,136 @@ def log_bayes_factor(fit: tuple[Float64, Float64], mean: float, spread: float) -
     return np.asarray(value)
 
 
-def posterior(evidence: Sequence[Evidence], known: Parameters) -> Posterior:
-    """Probabilities of the states from the evidence of all measurements of a site.
+class Weighing:
+    """The evidence of a site, tempered and capped, ready to be asked what it says for a class.
 
-    A class is weighed only where at least one of its signs was measured on the ground: what is seen of the lights alone
-    says nothing but that the lights changed.
+    Where a measurement or a sensor says more than its cap, everything it says is lowered by the same amount: it keeps
+    its say on which change it was, and when, but cannot decide alone that there was one.
     """
-    taus = evidence[0].taus
-    rest = {e.key: _aside(e, known) for e in evidence}
+
+    def __init__(self, evidence: Sequence[Evidence], known: Parameters) -> None:
+        self.evidence, self.known = evidence, known
+        self._factors: dict[tuple[str, str, float, float], Float64] = {}
+        self._lowered = {e.key: max(0.0, self._peak(e) - known.model.measurement_cap) for e in evidence}
+        self._factors = {k: np.maximum(v - self._lowered[k[0]], -100.0) for k, v in self._factors.items()}
+        self.classes = {state: kind for state, kind in known.classes.items() if self._may_be_asked(state, kind)}
+        self._sums = {state: self._by_sensor(kind) for state, kind in self.classes.items()}
+        self._aside = {e.key: self._artefact(e) for e in evidence}
+
+    def _may_be_asked(self, state: State, kind: Class) -> bool:
+        """Only where a sign was measured on the ground: lights alone say nothing but that the lights changed."""
+        signs = [e for e in self.evidence if e.measure in kind.signs]
+        return bool(signs) and (state is State.LIGHTS_ONLY or any(e.kind != LIGHTS for e in signs))
+
+    def _peak(self, e: Evidence) -> float:
+        """Most that a measurement says for any class, artefact or outage; fills the store of factors."""
+        asked = [("step", *self._any_step(e))]
+        if e.kind == LIGHTS:
+            asked += [(shape, *OUTAGE) for shape in SHAPES["outage"]]
+        for kind in self.known.classes.values():
+            if expected := kind.signs.get(e.measure):
+                asked += [(shape, expected.mean, expected.spread) for shape in SHAPES[kind.shape]]
+            if expected := kind.later.get(e.measure):
+                asked.append(("regrowth", expected.mean, expected.spread))
+        for shape, mean, spread in asked:
+            factor = self.known.model.temper * log_bayes_factor(e.fits[shape], mean, spread)
+            self._factors[e.key, shape, mean, spread] = factor
+        return max(float(self._factors[e.key, *one].max()) for one in asked)
+
+    @staticmethod
+    def _any_step(e: Evidence) -> tuple[float, float]:
+        """Mean and spread of an artefact: lights that fall for long are a state of their own, so theirs is a rise."""
+        return (2.0, 3.0) if e.kind == LIGHTS else (0.0, 3.0)
+
+    def _artefact(self, e: Evidence) -> tuple[float, float]:
+        """Log likelihood ratios of a step of either sign, and of a short outage of the lights, at any date."""
+        n = np.log(e.taus.size)
+        artefact = float(logsumexp(self._factors[e.key, "step", *self._any_step(e)])) - n
+        if e.kind != LIGHTS:
+            return artefact, 0.0
+        dark = [self._factors[e.key, shape, *OUTAGE] for shape in SHAPES["outage"]]
+        outage = float(logsumexp(dark)) - n - np.log(len(dark))
+        share = self.known.model.outage_share
+        return artefact, float(np.logaddexp(np.log1p(-share), np.log(share) + outage))
+
+    def part(self, e: Evidence, shape: str, expected: Expected) -> Float64:
+        """What one measurement says for one way of changing, by date: it shows the change, or it is blind to it."""
+        blind = np.log1p(-expected.shows) if expected.shows < 1 else -np.inf
+        factor = self._factors[e.key, shape, expected.mean, expected.spread]
+        return np.asarray(np.logaddexp(blind, np.log(expected.shows) + factor))
+
+    def _by_sensor(self, kind: Class) -> dict[str, Float64]:
+        """What the signs of each sensor say together for a class, by way and date: float64 (ways, m)."""
+        sums: dict[str, list[Float64]] = {}
+        for way in SHAPES[kind.shape]:
+            parts = {e.key: self.part(e, way, kind.signs[e.measure]) for e in self.evidence if e.measure in kind.signs}
+            if kind.structural:
+                total, limit = np.sum(list(parts.values()), axis=0), self.known.model.alone
+                parts = {k: np.minimum(p, limit + 2 * np.maximum(0, total - p)) for k, p in parts.items()}
+            for sensor in {e.sensor for e in self.evidence if e.key in parts}:
+                own = [parts[e.key] for e in self.evidence if e.sensor == sensor and e.key in parts]
+                sums.setdefault(sensor, []).append(np.sum(own, axis=0))
+        return {sensor: np.asarray(ways) for sensor, ways in sums.items()}
+
+    def likelihood(self, state: State) -> Float64:
+        """Log likelihood ratio of one class by way and date, float64 (ways, m).
+
+        All signs change in the same way at the same date. What comes ``later`` (regrowth) follows at any later date: it
+        supports what the signs say, within ``support``, and says nothing of the date.
+        """
+        kind = self.classes[state]
+        total = np.zeros((len(SHAPES[kind.shape]), self.evidence[0].taus.size))
+        for sensor, ways in self._sums[state].items():
+            peak = max(float(sums[sensor].max()) for sums in self._sums.values() if sensor in sums)
+            total = total + ways - max(0.0, peak - self.known.model.sensor_cap)
+        later = np.zeros(self.evidence[0].taus.size)
+        for e in self.evidence:
+            if e.measure in kind.later:
+                later += np.maximum.accumulate(self.part(e, "regrowth", kind.later[e.measure])[::-1])[::-1]
+        return np.asarray(total + np.minimum(later, self.known.model.support * np.maximum(total, 0)))
+
+    def untold(self, told: set[str]) -> float:
+        """Log likelihood ratio of what a class says nothing of: one artefact or none, and short outages of lights."""
+        left = [factors for key, factors in self._aside.items() if key not in told]
+        if not left:
+            return 0.0
+        share = self.known.model.artefact_share
+        any_one = float(logsumexp([artefact for artefact, _ in left])) - np.log(len(left))
+        return float(np.logaddexp(np.log1p(-share), np.log(share) + any_one)) + sum(outage for _, outage in left)
+
+    def told(self, state: State) -> set[str]:
+        """Keys of the measurements that a class says something of."""
+        kind = self.classes[state]
+        return {e.key for e in self.evidence if e.measure in kind.signs or e.measure in kind.later}
+
+
+def posterior(weighing: Weighing) -> Posterior:
+    """Probabilities of the states from the evidence of all measurements of a site."""
+    prior = weighing.known.prior
     ways: dict[State, Float64] = {}
-    for state, kind in known.classes.items():
-        signs = [e for e in evidence if e.measure in kind.signs]
-        if not signs or (state is not State.LIGHTS_ONLY and all(e.kind == LIGHTS for e in signs)):
-            continue
-        told = {e.key for e in evidence if e.measure in kind.signs or e.measure in kind.later}
-        likelihood = class_likelihood(kind, evidence, known)
-        count = np.log(likelihood.size)
-        ways[state] = np.log(known.prior[state]) - count + likelihood + _untold(rest, told, known)
-    logs = {State.UNCHANGED: float(np.log(known.prior[State.UNCHANGED])) + _untold(rest, set(), known)}
+    for state in weighing.classes:
+        likelihood = weighing.likelihood(state)
+        ways[state] = (
+            np.log(prior[state]) - np.log(likelihood.size) + likelihood + weighing.untold(weighing.told(state))
+        )
+    logs = {State.UNCHANGED: float(np.log(prior[State.UNCHANGED])) + weighing.untold(set())}
     logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
-    return Posterior(probability, ways, taus.astype(np.float64))
+    return Posterior(probability, ways, weighing.evidence[0].taus.astype(np.float64))
 
 
-def _aside(e: Evidence, known: Parameters) -> tuple[float, float]:
-    """Log likelihood ratios of a step of either sign, and of a short outage of the lights, at any date."""
-    n = np.log(e.taus.size)
-    step = known.model.temper * log_bayes_factor(e.fits["step"], 0.0, 3.0)
-    artefact = float(logsumexp(_capped(step, known.model.measurement_cap))) - n
-    if e.kind != LIGHTS:
-        return artefact, 0.0
-    dark = [known.model.temper * log_bayes_factor(e.fits[shape], -2.0, 2.0) for shape in SHAPES["outage"]]
-    outage = float(logsumexp([_capped(d, known.model.measurement_cap) for d in dark])) - n - np.log(len(dark))
-    share = known.model.outage_share
-    return artefact, float(np.logaddexp(np.log1p(-share), np.log(share) + outage))
-
-
-def _untold(rest: Mapping[str, tuple[float, float]], told: set[str], known: Parameters) -> float:
-    """Log likelihood ratio of what a class says nothing of: one artefact or none, and short outages of the lights."""
-    left = [factors for key, factors in rest.items() if key not in told]
-    if not left:
-        return 0.0
-    share = known.model.artefact_share
-    any_one = float(logsumexp([artefact for artefact, _ in left])) - np.log(len(left))
-    outages = sum(outage for _, outage in left)
-    return float(np.logaddexp(np.log1p(-share), np.log(share) + any_one)) + outages
-
-
-def class_likelihood(kind: Class, evidence: Sequence[Evidence], known: Parameters) -> Float64:
-    """Log likelihood ratio of one class by way and date, float64 (ways, m).
-
-    All signs change in the same way at the same date. What comes ``later`` (regrowth) follows at any later date: it
-    supports what the signs say, within ``support``, and says nothing of the date.
-    """
-    ways = []
-    for way in SHAPES[kind.shape]:
-        parts = {e.key: _part(e, way, kind.signs[e.measure], known) for e in evidence if e.measure in kind.signs}
-        total = np.sum(list(parts.values()), axis=0)
-        if kind.structural:
-            limit = known.model.alone
-            parts = {k: np.minimum(p, limit + 2 * np.maximum(0, total - p)) for k, p in parts.items()}
-        per_sensor: dict[str, list[Float64]] = {}
-        for e in evidence:
-            if e.key in parts:
-                per_sensor.setdefault(e.sensor, []).append(parts[e.key])
-        total = np.sum([_capped(np.sum(p, axis=0), known.model.sensor_cap) for p in per_sensor.values()], axis=0)
-        later = np.zeros_like(total)
-        for e in evidence:
-            if e.measure in kind.later:
-                part = _part(e, "regrowth", kind.later[e.measure], known)
-                later = later + np.maximum.accumulate(part[::-1])[::-1]
-        ways.append(total + np.minimum(later, known.model.support * np.maximum(total, 0)))
-    return np.asarray(ways)
-
-
-def _part(e: Evidence, shape: str, expected: Expected, known: Parameters) -> Float64:
-    """What one measurement says for one way of changing at every date: it shows the change, or it is blind to it."""
-    factor = known.model.temper * log_bayes_factor(e.fits[shape], expected.mean, expected.spread)
-    factor = np.maximum(_capped(factor, known.model.measurement_cap), -100.0)
-    blind = np.log1p(-expected.shows) if expected.shows < 1 else -np.inf
-    return np.asarray(np.logaddexp(blind, np.log(expected.shows) + factor))
-
-
-def _capped(factor: Float64, cap: float) -> Float64:
-    """Lower the whole curve until its peak is the cap: nobody decides alone, but each keeps its say on the date."""
-    return factor - max(0.0, float(factor.max()) - cap)
-
-
-def contributions(evidence: Sequence[Evidence], found: Posterior, state: State, known: Parameters) -> dict[str, float]:
+def contributions(weighing: Weighing, found: Posterior, state: State) -> dict[str, float]:
     """What each measurement adds to the log odds of ``state`` against no change, at the state's most probable date."""
-    kind = known.classes[state]
+    kind = weighing.classes[state]
     way, at = np.unravel_index(int(np.argmax(found.ways[state])), found.ways[state].shape)
     shape = SHAPES[kind.shape][int(way)]
     told = {}
-    for e in evidence:
-        if e.measure in kind.signs:
-            told[e.key] = float(_part(e, shape, kind.signs[e.measure], known)[at])
-        elif e.measure in kind.later:
-            told[e.key] = float(_part(e, "regrowth", kind.later[e.measure], known)[int(at) :].max())
+    for e in weighing.evidence:
+        if expected := kind.signs.get(e.measure):
+            told[e.key] = float(weighing.part(e, shape, expected)[at])
+        elif expected := kind.later.get(e.measure):
+            told[e.key] = float(weighing.part(e, "regrowth", expected)[int(at) :].max())
     return told
 
 
@@ -278,7 +312,8 @@ def site_state(
     enough, and when a fall of activity above ``settings.max_min_detectable`` cannot be excluded. ``q_value`` is filled
     in by ``score_sites``, which knows all sites.
     """
-    found = posterior(evidence, known) if evidence else None
+    weighing = Weighing(evidence, known) if evidence else None
+    found = posterior(weighing) if weighing else None
     activity = [e for e in evidence if e.feature == ACTIVITY]
     detectable = min((smallest_detectable(e) for e in activity), default=None)
     p_value = combined_p([e.p_value for e in evidence if e.p_value is not None])
@@ -321,16 +356,16 @@ def site_state(
         reason=reason,
         change_dates=change.probabilities,
         back_date=change.back,
-        contributions=_contributions(evidence, found, state, known) if found else {},
+        contributions=_contributions(weighing, found, state) if weighing and found else {},
     )
 
 
-def _contributions(evidence: Sequence[Evidence], found: Posterior, state: State, known: Parameters) -> dict[str, float]:
+def _contributions(weighing: Weighing, found: Posterior, state: State) -> dict[str, float]:
     """For the state itself, or for the most probable change where none is called."""
     if not found.ways:
         return {}
     likeliest = max(found.ways, key=lambda s: found.probability[s])
-    return contributions(evidence, found, state if state in found.ways else likeliest, known)
+    return contributions(weighing, found, state if state in found.ways else likeliest)
 
 
 def _call(
