@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from compoundwatch.formulas import false_discovery
+from compoundwatch.formulas import false_discovery, remove_cycle
 from compoundwatch.model import AreaOfInterest, ScoreSettings, Sensor, SiteEffect, SiteState
 from compoundwatch.score.effects import Evidence, dates_to_try, evidence
 from compoundwatch.score.parameters import parameters
 from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
-from compoundwatch.score.states import Seen, site_effect, site_state
+from compoundwatch.score.states import LIGHTS, Seen, site_effect, site_state
 
 __all__ = ["TileSeries", "score_sites", "site_series", "tile_series"]
 
@@ -43,9 +43,9 @@ def score_sites(
     """
     effects: list[SiteEffect] = []
     states: list[SiteState] = []
-    table = _wide(series)
-    units = {(s.name, f.name): f.unit for s in sensors for f in s.features}
     kinds = {s.name: s.kind for s in sensors}
+    table = _wide(series, kinds, min(reference_end.values(), default=0))
+    units = {(s.name, f.name): f.unit for s in sensors for f in s.features}
     known = parameters()
     for site in area.targets:
         own = series[series["site_id"] == site.site_id]
@@ -74,13 +74,17 @@ def _seen(own: pd.DataFrame, sensors: Sequence[Sensor], min_valid_fraction: floa
     return Seen(days, float(fraction.mean()) if len(fraction) else None, tuple(sensors))
 
 
-def _wide(series: pd.DataFrame) -> dict[str, dict[Measurement, pd.Series]]:
-    """site id -> (sensor, look, feature) -> values indexed by day since 1970-01-01."""
+def _wide(
+    series: pd.DataFrame, kinds: Mapping[str, str], reference_end: int
+) -> dict[str, dict[Measurement, pd.Series]]:
+    """site id -> (sensor, look, feature) -> values indexed by day since 1970-01-01, lights without their view cycle."""
     days = day_numbers(series["acquired"])
     table: dict[str, dict[Measurement, pd.Series]] = {}
     keys = ["site_id", "sensor", "look", "feature"]
     for (site_id, sensor, look, feature), rows in series.assign(day=days).groupby(keys, sort=True):
         values = rows.set_index("day")["value"].sort_index()
+        if kinds.get(str(sensor)) == LIGHTS:
+            values[:] = remove_cycle(values.index.to_numpy(), values.to_numpy(), reference_end)
         table.setdefault(str(site_id), {})[(str(sensor), str(look), str(feature))] = values
     return table
 
