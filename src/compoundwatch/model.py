@@ -576,13 +576,13 @@ class Receiver:
 class Displacement:
     """Did the sites of an event fall while others rose?
 
-    ``p_fall`` and ``p_rise`` (0-1) rank fall and rise among dates on which nothing was announced, ``p_labels`` ranks
-    them among random choices of the sites the event concerns; ``p_value`` is the largest of the three. ``fall`` and
-    ``rise`` are standardised and pooled (positive = as expected). ``fall_days`` is the offset in days of the fall from
-    the first day of the event (negative = before), ``lag_days`` that of the rise from the fall, with ``lag_low`` and
-    ``lag_high`` (90 %). ``km`` is the mean distance of the rises from the nearest site of the event, weighted by their
-    size. None everywhere where ``testable`` is False. ``receivers`` are sorted, largest rise first. ``reason`` is one
-    sentence for readers.
+    ``p_fall`` and ``p_rise`` (0-1) rank fall and rise among ``n_random_dates`` draws of random dates, ``p_labels`` ranks
+    them among ``n_relabellings`` choices of the sites that the event concerns; ``p_value`` is the largest of the three.
+    ``fall`` and ``rise`` are standardised and pooled (positive = as expected). ``fall_days`` is the offset in days of
+    the fall from the first day of the event (negative = before), ``lag_days`` that of the rise from the fall, with
+    ``lag_low`` and ``lag_high`` (90 %). ``km`` is the mean distance of the rises from the nearest site of the event,
+    weighted by their size. None everywhere where ``testable`` is False. ``receivers`` are sorted, largest rise first.
+    ``reason`` is one sentence for readers.
     """
 
     event_id: str
@@ -602,7 +602,7 @@ class Displacement:
     lag_low: int | None
     lag_high: int | None
     km: float | None
-    n_placebo_dates: int
+    n_random_dates: int
     n_relabellings: int
     receivers: tuple[Receiver, ...]
     reason: str
