@@ -405,3 +405,53 @@ def image_shift(
         at = np.unravel_index(np.argmax(surface), surface.shape)
         row, col = float(rows[at[0]]), float(cols[at[1]])
     return col, row
+
+
+def remove_cycle(
+    days: npt.NDArray[np.int64], values: npt.ArrayLike, reference_end: int, period: int = 16
+) -> npt.NDArray[np.float64]:
+    """Take out of a series what repeats every ``period`` days, as the angle of view of an orbit does.
+
+    Each phase (day modulo ``period``) has a mean deviation from the running median of the series. The means are those
+    of a random effect, shrunken by the share of their variance that noise does not explain, so that nothing is taken
+    out where there is no cycle: best linear prediction with the analysis-of-variance estimate for unequal counts
+    (Searle, Casella and McCulloch 1992, Variance Components, doi:10.1002/9780470316856, chapter 3). They are estimated
+    before ``reference_end`` alone: a later change neither enters them nor is weakened by them.
+
+    Parameters
+    ----------
+    days : int64 (n,), sorted days since 1970-01-01.
+    values : float (n,), NaN = no view.
+    reference_end : first day that is not used for the estimate.
+    period : days, 2 or more.
+
+    Returns
+    -------
+    float64 (n,): the values without the cycle, NaN where there were none; unchanged where the reference period has
+    fewer than four views per phase, or views of one phase only.
+    """
+    day, y = np.asarray(days, dtype=np.int64), np.asarray(values, dtype=np.float64)
+    used = np.flatnonzero((day < reference_end) & np.isfinite(y))
+    if used.size < 4 * period:
+        return y.copy()
+    t, phase = day[used], day[used] % period
+    first, last = np.searchsorted(t, t - 2 * period), np.searchsorted(t, t + 2 * period, side="right")
+    deviation = y[used] - [np.median(y[used[a:b]]) for a, b in zip(first, last, strict=True)]
+    limit = 4 * robust_sigma(deviation)
+    deviation = np.clip(deviation, -limit, limit)  # a cloud that the mask missed must not become part of the cycle
+
+    count = np.bincount(phase, minlength=period).astype(np.float64)
+    mean = np.bincount(phase, deviation, minlength=period) / np.maximum(count, 1)
+    seen, n = count > 0, float(used.size)
+    phases, overall = int(seen.sum()), deviation.mean()
+    if phases < 2:
+        return y.copy()
+    within = np.sum((deviation - mean[phase]) ** 2) / (n - phases)
+    between = np.sum(count * (mean - overall) ** 2) / (phases - 1)
+    typical = (n - np.sum(count**2) / n) / (phases - 1)
+    variance = max(0.0, (between - within) / typical)
+    if variance == 0:
+        return y.copy()
+    effect = np.where(seen, variance / (variance + within / np.maximum(count, 1)) * (mean - overall), 0.0)
+    effect -= np.sum(count * effect) / n  # the level of the reference period stays
+    return np.asarray(y - effect[day % period])

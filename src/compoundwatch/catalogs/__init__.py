@@ -1,4 +1,7 @@
-"""Catalogues of imagery: a STAC API at a URL, or a static STAC catalogue in a folder. Both give the same scenes."""
+"""Catalogues of imagery: a STAC API at a URL, a static STAC catalogue or granules in a folder, or NASA's archive.
+
+All give the same kind of scenes.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ __all__ = ["KNOWN", "Catalog", "open_catalog"]
 KNOWN: Mapping[str, str] = {
     "earth-search": "https://earth-search.aws.element84.com/v1",
     "planetary-computer": "https://planetarycomputer.microsoft.com/api/stac/v1",
+    "earthdata": "https://cmr.earthdata.nasa.gov/search",
 }
-"""Catalogues by short name, in the order in which they are asked when the user names none."""
+"""Catalogues by short name, in the order in which they are asked when the user names none. "earthdata" is NASA's
+archive of night lights, which has an interface of its own."""
 
 
 class Catalog(Protocol):
@@ -45,13 +50,19 @@ class Catalog(Protocol):
 
 
 def open_catalog(location: str | Path, settings: SearchSettings) -> Catalog:
-    """Open the catalogue at a URL, a short name of KNOWN, or a path (a catalog.json or the folder that holds it).
+    """Open the catalogue at a URL, a short name of KNOWN, or a path.
+
+    A path is that of a catalog.json, of the folder that holds it, or of a folder with granules.
 
     Raises
     ------
     SettingsError : nothing is there.
     CatalogError : it is there, but is no STAC catalogue or does not answer.
     """
+    if str(location) == "earthdata":
+        from compoundwatch.catalogs.earthdata import Earthdata
+
+        return Earthdata(settings)
     text = KNOWN.get(str(location), str(location))
     if text.startswith(("https://", "http://")):
         from compoundwatch.catalogs.stac import StacApi
@@ -60,11 +71,15 @@ def open_catalog(location: str | Path, settings: SearchSettings) -> Catalog:
     path = Path(text)
     if "://" in text:
         raise SettingsError(f"catalogue {text}: expected an https address or a folder, found another kind of address")
-    path = path / "catalog.json" if path.is_dir() else path
+    folder, path = path, path / "catalog.json" if path.is_dir() else path
     if not path.is_file():
+        if folder.is_dir() and next(folder.rglob("*.h5"), None):
+            from compoundwatch.catalogs.granules import GranuleFolder
+
+            return GranuleFolder(folder)
         raise SettingsError(
             f"catalogue {location}: expected a STAC address, one of {', '.join(KNOWN)}, or a folder with a "
-            f"catalog.json; found no file {path}"
+            f"catalog.json or with granules (*.h5); found no file {path}"
         )
     from compoundwatch.catalogs.static import StaticCatalog
 

@@ -1,17 +1,150 @@
-"""One layer of an HDF5 granule on a longitude-latitude grid, read onto the grid of a site."""
+"""One layer of an HDF5 granule on a longitude-latitude grid, read onto the grid of a site.
+
+A granule is hostile until checked: links to other files and virtual layers, which could make this machine read what the
+user did not name, are refused; attributes are never read.
+"""
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
 from compoundwatch.errors import StackError
-from compoundwatch.grid import Grid
+from compoundwatch.grid import Grid, transformer
 from compoundwatch.model import Asset, FloatArray
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_CHUNK_BYTES = 256_000_000
+"""Refuse layers whose smallest readable piece is larger: a guard against absurd files."""
+LATITUDES, LONGITUDES = "lat", "lon"
+"""Layers beside the one that is read, which say where its rows and columns lie (degrees)."""
+
+Index = npt.NDArray[np.int64]
 
 
 def read(asset: Asset, grid: Grid) -> FloatArray:
     """The layer on the grid, nearest cell: float32 (rows, cols) in physical units, NaN = no data or outside.
 
+    Parameters
+    ----------
+    asset : the file, the ``layer`` inside, and the ``corner`` from which its cells are counted.
+    grid : where the values go; a pixel takes the value of the cell in which its centre lies.
+
     Raises
     ------
-    StackError : the file is no HDF5 file, lacks the layer, or has no layer of that size.
+    StackError : h5py is missing; or the file is no HDF5 file, is truncated, lacks the layer, holds something else in
+        its place, or its layer lies elsewhere than ``corner`` says.
     """
-    raise StackError("HDF5 granules are not read yet")
+    try:
+        import h5py
+    except ImportError as error:
+        raise StackError("reading HDF5 granules needs h5py; install it: pip install 'compoundwatch[lights]'") from error
+    if asset.corner is None:
+        raise StackError("the catalogue does not say where the layer lies (no proj:transform)")
+    try:
+        with h5py.File(asset.href, "r", locking=False) as file:
+            layer = _layer(file, asset.layer)
+            _check_place(file, layer, asset)
+            return _sample(layer, asset, grid)
+    except (OSError, RuntimeError, KeyError, ValueError, OverflowError) as error:
+        # The library's message may be long and hold paths, so only its kind is told.
+        raise StackError(f"the file is damaged or no HDF5 file ({type(error).__name__}); fetch it again") from error
+
+
+def _layer(file: h5py.File, path: str) -> h5py.Dataset:
+    """The layer at a path: numbers in rows and columns, which can be read in pieces."""
+    layer = _dataset(file, path)
+    if layer.ndim != 2 or 0 in layer.shape or layer.dtype.kind not in "iuf":
+        raise StackError(f"its layer '{path}' must hold numbers in rows and columns, found {layer.dtype} {layer.shape}")
+    if math.prod(layer.chunks or (1,)) * layer.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise StackError(f"its layer '{path}' cannot be read in pieces of less than {MAX_CHUNK_BYTES // 10**6} MB")
+    return layer
+
+
+def _dataset(file: h5py.File, path: str) -> h5py.Dataset:
+    """The dataset at a path, which must lie in this very file: no link is followed, not even to look where it goes."""
+    import h5py
+
+    node: Any = file
+    for name in path.strip("/").split("/"):
+        if not name or not isinstance(node, h5py.Group) or not node.id.links.exists(name.encode()):
+            raise StackError(f"it has no layer '{path}'")
+        if node.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise StackError(f"its layer '{path}' is a link to somewhere else, which is not followed")
+        node = node[name]
+    if not isinstance(node, h5py.Dataset):
+        raise StackError(f"its '{path}' is no layer")
+    if node.is_virtual or node.external:
+        raise StackError(f"its layer '{path}' lies in another file, which is not read")
+    return node
+
+
+def _check_place(file: h5py.File, layer: h5py.Dataset, asset: Asset) -> None:
+    """Refuse a layer that lies elsewhere than ``corner`` says, or whose rows and columns are of another size.
+
+    Half a cell is forgiven: some products give the centres of cells, some their edges. A file that does not say where
+    its cells lie must at least span whole degrees.
+    """
+    assert asset.corner is not None
+    west, north, size = asset.corner
+    folder = asset.layer.strip("/").rpartition("/")[0]
+    beside = file[folder]
+    for name, first, step, count in (
+        (LATITUDES, north - size / 2, -size, layer.shape[0]),
+        (LONGITUDES, west + size / 2, size, layer.shape[1]),
+    ):
+        if not beside.id.links.exists(name.encode()):
+            if not math.isclose(count * size, max(1, round(count * size)), abs_tol=1e-6):
+                raise StackError(f"its layer must span whole degrees of cells of {size:g} degrees, found {layer.shape}")
+            continue
+        line = _dataset(file, f"{folder}/{name}")
+        if line.shape != (count,) or line.dtype.kind != "f":
+            raise StackError(f"its '{name}' must hold {count} numbers as the layer does, found {line.shape}")
+        last = first + (count - 1) * step
+        if not max(abs(float(line[0]) - first), abs(float(line[-1]) - last)) <= 0.75 * size:
+            raise StackError(
+                f"it lies elsewhere than its name says: '{name}' runs from {line[0]:.4f} to {line[-1]:.4f} degrees, "
+                f"expected {first:.4f} to {last:.4f}"
+            )
+
+
+def _sample(layer: h5py.Dataset, asset: Asset, grid: Grid) -> FloatArray:
+    """Values of the cells under the pixels of the grid; only the rows and columns between them are read."""
+    target = np.full(grid.shape, np.nan, dtype=np.float32)
+    assert asset.corner is not None
+    row, col, inside = _cells(grid, asset.corner, layer.shape)
+    if not inside.any():
+        return target
+    top, left = int(row[inside].min()), int(col[inside].min())
+    window = layer[top : int(row[inside].max()) + 1, left : int(col[inside].max()) + 1]
+    rule = asset.calibration
+    stored = np.asarray(window, dtype=np.float32)
+    values = stored * np.float32(rule.scale) + np.float32(rule.offset)
+    if rule.nodata is not None:
+        values[stored == np.float32(rule.nodata)] = np.nan
+    target[inside] = values[row[inside] - top, col[inside] - left]
+    return target
+
+
+@lru_cache(maxsize=256)
+def _cells(
+    grid: Grid, corner: tuple[float, float, float], shape: tuple[int, int]
+) -> tuple[Index, Index, npt.NDArray[np.bool_]]:
+    """Row and column of the cell under each pixel's centre, and whether there is one; each (rows, cols).
+
+    Cached, because all nights of one tile lie alike.
+    """
+    west, north, size = corner
+    x = grid.left + (np.arange(grid.cols) + 0.5) * grid.pixel_m
+    y = grid.top - (np.arange(grid.rows) + 0.5) * grid.pixel_m
+    lon, lat = transformer(grid.epsg, 4326).transform(*np.meshgrid(x, y))
+    row = np.floor((north - lat) / size).astype(np.int64)
+    col = np.floor((lon - west) / size).astype(np.int64)
+    inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
+    return row, col, inside
