@@ -73,11 +73,21 @@ def opera(folder: Path) -> None:
         _share(f"welch {name}", detectors.series_detector("welch").test(decibel(values), days, end))
     z = [detectors.series_detector("welch").test(decibel(v), days, end).statistic for v in smooth]
     noise = [decibel(v) - decibel(v).mean(axis=0) for v in smooth]
+    for name, part in (("VV", noise[0]), ("VH", noise[1]), ("VH - VV", noise[1] - noise[0])):
+        whole = part.mean(axis=1, keepdims=True)
+        print(
+            f"   {name}: all move by {whole.std(ddof=1):.2f} dB, a pixel among them by {_spread(part - whole):.2f} dB"
+        )
     alone = [n - n.mean(axis=1, keepdims=True) for n in noise]
     whole, pixel = (float(np.corrcoef(*(n.ravel() for n in part))[0, 1]) for part in (noise, alone))
     print(f"   correlation of VV and VH over time: {whole:.2f}; without what the whole picture does: {pixel:.2f}")
     for r in (0.0, whole):
         _rates(f"welch VV and VH, correlation {r:.2f}", 2 * stats.norm.sf(np.abs(stouffer(z, correlation=r))))
+
+
+def _spread(values: np.ndarray) -> float:
+    """Mean over pixels of the standard deviation over dates."""
+    return float(values.std(axis=0, ddof=1).mean())
 
 
 def _opera(folder: Path, polarisation: str) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +117,10 @@ def _speckle(pixels: np.ndarray, images: np.ndarray) -> None:
     looks = estimate_looks(pixels)
     pure = np.log(np.random.default_rng(1).gamma(looks, 1 / looks, pixels.shape)).var(axis=0, ddof=1)
     wanted = np.percentile(pure, (50, 95, 99))
+    beyond = np.mean(logs.var(axis=0, ddof=1) > wanted[-1])
     pairs = ", ".join(f"{f:.3f} ({w:.3f})" for f, w in zip(found, wanted, strict=True))
     print(f"   variance of ln power over time, 50, 95 and 99 % of pixels, and of speckle of {looks:.1f} looks: {pairs}")
+    print(f"   pixels beyond what 1 % of such speckle reaches: {beyond:.3f}")
 
 
 def _pairs(images: np.ndarray, days: np.ndarray) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from compoundwatch.detectors import change_map, combine
 from compoundwatch.detectors.omnibus import Omnibus
-from compoundwatch.formulas import omnibus_factors, omnibus_p_value
+from compoundwatch.formulas import decibel, estimate_looks, omnibus_factors, omnibus_p_value
 
 
 def _speckle(seed: int, dates: int, pixels: int, looks: float = 4.4) -> tuple[np.ndarray, np.ndarray]:
@@ -78,3 +79,39 @@ def test_p_value_is_one_where_nothing_varies() -> None:
     z, p = omnibus_p_value(0.0, 5, 5, 4.4)
     assert z == 0
     assert p == pytest.approx(1)
+
+
+def test_decibels_are_no_intensities() -> None:
+    """Negative numbers have no logarithm: a series in decibels is not tested rather than tested wrongly."""
+    values, days = _speckle(6, 20, 50)
+    found = Omnibus().test((10 * np.log10(values)).astype(np.float32), days, int(days[10]))
+    assert np.isnan(found.p_value).all()
+    assert (found.n_before == 0).all()
+    assert Omnibus.unit == "linear power"
+
+
+def test_decibels_become_power_again_before_the_test() -> None:
+    values, days = _speckle(7, 20, 60)
+    images = values.reshape(20, 6, 10)
+    looks = np.full(20, "one", dtype=object)
+    direct = change_map(images, days, looks, int(days[10]), Omnibus(), 0.01, "linear power")
+    again = change_map(decibel(images), days, looks, int(days[10]), Omnibus(), 0.01, "dB")
+    np.testing.assert_allclose(again["p_value"], direct["p_value"], atol=1e-3)
+
+
+def test_three_orbits_together_keep_the_size() -> None:
+    """Speckle is skewed, so that a fall is called a little more often than a rise."""
+    found = []
+    for seed in (11, 12, 13):
+        values, days = _speckle(seed, 24, 60_000)
+        found.append(Omnibus().test(values, days, int(days[12])))
+    p = combine(found).p_value
+    for level in (0.05, 0.01):
+        assert np.mean(p < level) == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / p.size) + 0.05 * level)
+
+
+def test_estimated_looks_serve_the_test() -> None:
+    values, days = _speckle(14, 24, 60_000, looks=9.0)
+    looks = estimate_looks(values)
+    p = Omnibus(looks=looks).test(values, days, int(days[12])).p_value
+    assert np.mean(p < 0.01) == pytest.approx(0.01, abs=3 * np.sqrt(0.01 * 0.99 / p.size) + 0.0005)

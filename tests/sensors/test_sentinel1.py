@@ -54,6 +54,12 @@ def item(name=NAME, assets=("vv", "vh"), **changes):
     }
 
 
+STORED = np.array([0.05, 0.2, 0.0, 1.5], np.float32)
+INDIGO = item("S1A_20200103_17RMJ_ASC", ("gamma0_vv", "gamma0_vh"))
+SAME_TRUTH = [(item(), "vv", STORED), (INDIGO, "gamma0_vv", STORED)]
+"""Both collections store linear power as it is."""
+
+
 def test_an_item_of_planetary_computer():
     scene = to_scene(item(), SENSOR, "test", remote_rule(None))
     assert scene.look == "orbit 121 ascending S1A"

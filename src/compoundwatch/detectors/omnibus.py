@@ -34,7 +34,7 @@ class Omnibus:
     """Tests whether the speckle of one pixel's intensities has one mean, before and after.
 
     Setting: ``looks``, the equivalent number of looks of the product (no unit; 4.4 for Sentinel-1 ground range detected
-    at 10 m). Too large a number makes false alarms.
+    at 10 m; ``formulas.estimate_looks`` measures it). Too large a number makes false alarms.
     """
 
     kind: Literal["series"] = "series"
