@@ -7,6 +7,7 @@ links and cloudy places saves most of the bytes. Only the pixels of the grid are
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
 
@@ -116,7 +117,9 @@ def load(
         if progress:
             progress()
 
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=threads) as pool:
+        # rasterio silences this warning while it resamples, which threads undo for one another.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         list(pool.map(read, range(len(days))))
     if len(days) and not readable.any():
         raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
