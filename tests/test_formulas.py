@@ -18,6 +18,7 @@ from compoundwatch.formulas import (
     ndbi,
     ndvi,
     normalised_difference,
+    remove_cycle,
     robust_sigma,
 )
 
@@ -126,3 +127,113 @@ def test_looks_of_nothing_and_of_no_speckle():
     assert np.isnan(estimate_looks(np.full((5, 3), np.nan)))
     assert np.isnan(estimate_looks(np.ones((1, 3))))
     assert estimate_looks(np.ones((5, 3))) == 10_000
+
+
+# ------------------------------------------------------------------------------------------ cycle of the angle of view
+
+
+def night_series(rng, cycle=0.0, step=0.0, n=1100, clear=0.4, noise=0.25, season=0.1):
+    """Log radiance of one place: season, slow wandering, a cycle of 16 nights of that size, a step on night 700."""
+    days = np.arange(20_000, 20_000 + n)
+    shape = rng.normal(size=16)
+    shape = cycle * (shape - shape.mean()) / shape.std()
+    values = 3 + season * np.cos(2 * np.pi * days / 365.25) + np.cumsum(rng.normal(0, 0.005, n))
+    values += shape[days % 16] + rng.normal(0, noise, n)
+    values[700:] += step
+    values[rng.random(n) > clear] = np.nan
+    return days, values, shape[days % 16]
+
+
+def wobble(values):
+    """Variance from view to view, in which the level and the season have no part."""
+    known = values[np.isfinite(values)]
+    return np.mean(np.diff(known) ** 2) / 2
+
+
+def test_a_cycle_is_removed_also_after_the_reference_period():
+    rng = np.random.default_rng(1)
+    left, kept = [], []
+    for _ in range(40):
+        days, values, cycle = night_series(rng, cycle=0.3)
+        clean = remove_cycle(days, values, 20_550)
+        after = days >= 20_550
+        left.append(np.nanvar((values - clean - cycle)[after]) / 0.3**2)
+        kept.append(wobble(clean[after]) / 0.25**2)
+    # With 14 views a phase the mean of a phase is known to 0.25 / sqrt(14) = 0.067: 5 % of the cycle's variance.
+    assert np.mean(left) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(kept) == pytest.approx(1.07, abs=0.05)
+
+
+def test_where_there_is_no_cycle_the_variance_does_not_grow():
+    rng = np.random.default_rng(2)
+    grown, untouched = [], 0
+    for _ in range(200):
+        days, values, _ = night_series(rng)
+        clean = remove_cycle(days, values, 20_550)
+        after = days >= 20_550
+        grown.append(wobble(clean[after]) / wobble(values[after]))
+        untouched += np.array_equal(clean, values, equal_nan=True)
+    assert np.mean(grown) < 1.01
+    assert np.quantile(grown, 0.95) < 1.05
+    assert untouched > 80, "about half of the estimates of the variance are zero or less"
+
+
+@pytest.mark.parametrize("cycle", [0.0, 0.3])
+def test_a_step_stays_as_it_is(cycle):
+    """The same nights with and without a step after the reference period: the difference is the step, exactly."""
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        days, values, _ = night_series(rng, cycle=cycle)
+        stepped = values - 0.7 * (days >= 20_700)
+        difference = remove_cycle(days, stepped, 20_550) - remove_cycle(days, values, 20_550)
+        known = np.isfinite(values)
+        np.testing.assert_allclose(difference[known], (stepped - values)[known], atol=1e-12)
+
+
+def test_a_step_in_the_reference_period_is_not_taken_for_a_cycle():
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        days, values, _ = night_series(rng)
+        stepped = values - 1.5 * (days >= 20_300)
+        before = np.nanmean(stepped[:300]) - np.nanmean(stepped[300:550])
+        clean = remove_cycle(days, stepped, 20_550)
+        assert np.nanmean(clean[:300]) - np.nanmean(clean[300:550]) == pytest.approx(before, abs=0.03)
+
+
+def test_the_level_and_missing_views_stay():
+    rng = np.random.default_rng(5)
+    days, values, _ = night_series(rng, cycle=0.3)
+    kept = values.copy()
+    clean = remove_cycle(days, values, 20_550)
+    np.testing.assert_array_equal(values, kept)
+    np.testing.assert_array_equal(np.isnan(clean), np.isnan(values))
+    assert np.nanmean(clean[:550]) == pytest.approx(np.nanmean(values[:550]), abs=1e-9)
+
+
+def test_outliers_do_not_make_a_cycle():
+    """One night in fifty far too bright, all in one phase."""
+    rng = np.random.default_rng(6)
+    days, values, _ = night_series(rng, clear=1.0, noise=0.1, season=0)
+    values[(days % 16 == 5) & (days % 3 == 0)] += 8
+    clean = remove_cycle(days, values, 20_550)
+    fine = (days % 16 == 5) & (days % 3 != 0)
+    assert abs(np.mean((clean - values)[fine])) < 0.25
+
+
+@pytest.mark.parametrize("n", [0, 1, 63])
+def test_too_few_views_are_left_alone(n):
+    rng = np.random.default_rng(7)
+    days = np.arange(20_000, 20_000 + n)
+    values = rng.normal(size=n) + days % 16
+    np.testing.assert_array_equal(remove_cycle(days, values, 30_000), values)
+
+
+def test_another_period_and_an_exact_cycle():
+    days = np.arange(20_000, 20_400)
+    values = 3.0 + np.array([0.0, 1.0, 5.0, -2.0, 0.5])[days % 5]
+    np.testing.assert_allclose(remove_cycle(days, values, 20_200, period=5), values.mean(), atol=1e-9)
+    one_phase = np.arange(20_000, 22_000, 16)
+    steady = np.sin(np.arange(len(one_phase)))
+    np.testing.assert_array_equal(remove_cycle(one_phase, steady, 30_000), steady)
+    constant = np.ones(400)
+    np.testing.assert_array_equal(remove_cycle(days, constant, 20_200), constant)

@@ -437,8 +437,10 @@ def remove_cycle(
     t, phase = day[used], day[used] % period
     first, last = np.searchsorted(t, t - 2 * period), np.searchsorted(t, t + 2 * period, side="right")
     deviation = y[used] - [np.median(y[used[a:b]]) for a, b in zip(first, last, strict=True)]
-    limit = 4 * robust_sigma(deviation)
-    deviation = np.clip(deviation, -limit, limit)  # a cloud that the mask missed must not become part of the cycle
+    centre = np.array([np.median(deviation[phase == p]) if (phase == p).any() else 0.0 for p in range(period)])
+    limit = 4 * robust_sigma(deviation - centre[phase])
+    # A cloud that the mask missed must not become part of the cycle.
+    deviation = np.clip(deviation, centre[phase] - limit, centre[phase] + limit)
 
     count = np.bincount(phase, minlength=period).astype(np.float64)
     mean = np.bincount(phase, deviation, minlength=period) / np.maximum(count, 1)
