@@ -576,13 +576,13 @@ class Receiver:
 class Displacement:
     """Did the sites of an event fall while others rose?
 
-    ``p_fall`` and ``p_rise`` (0-1) rank fall and rise among ``n_random_dates`` draws of random dates, ``p_labels`` ranks
-    them among ``n_relabellings`` choices of the sites that the event concerns; ``p_value`` is the largest of the three.
-    ``fall`` and ``rise`` are standardised and pooled (positive = as expected). ``fall_days`` is the offset in days of
-    the fall from the first day of the event (negative = before), ``lag_days`` that of the rise from the fall, with
-    ``lag_low`` and ``lag_high`` (90 %). ``km`` is the mean distance of the rises from the nearest site of the event,
-    weighted by their size. None everywhere where ``testable`` is False. ``receivers`` are sorted, largest rise first.
-    ``reason`` is one sentence for readers.
+    ``p_fall`` and ``p_rise`` (0-1) rank fall and rise among ``n_random_dates`` draws of random dates, ``p_labels``
+    ranks them among ``n_relabellings`` choices of the sites that the event concerns; ``p_value`` is the largest of the
+    three. ``fall`` and ``rise`` are standardised and pooled (positive = as expected). ``fall_days`` is the offset in
+    days of the fall from the first day of the event (negative = before), ``lag_days`` that of the rise from the fall,
+    with ``lag_low`` and ``lag_high`` (90 %). ``km`` is the mean distance of the rises from the nearest site of the
+    event, weighted by their size. None everywhere where ``testable`` is False. ``receivers`` are sorted, largest rise
+    first. ``reason`` is one sentence for readers.
     """
 
     event_id: str
@@ -627,20 +627,19 @@ class Count:
 class EventSummary:
     """The sites that one event concerns, by the timing of their change.
 
-    ``fell`` counts falls of activity by timing (BEFORE, AT, AFTER, UNDATED); ``fell_first`` those on any day before the
-    event. ``confounded`` are the ids of sites whose measurements another event may explain. ``study`` and
-    ``displacement`` pool the series (None = there were no series). ``sentence`` may be quoted together with ``caveat``.
+    ``verdicts`` holds one per site. ``fell`` counts falls of activity by timing (BEFORE, AT, AFTER, UNDATED) among the
+    sites whose time around the event was observable; ``fell_first`` those on any day before the event. ``confounded``
+    are the ids of sites whose measurements another event may explain. ``study`` and ``displacement`` pool the series.
+    ``sentence`` may be quoted together with ``caveat``.
     """
 
     event: Event
-    n_sites: int
-    n_answered: int
     verdicts: tuple[Verdict, ...]
     fell: Mapping[Timing, Count]
     fell_first: Count
     confounded: tuple[str, ...]
-    study: EventStudy | None
-    displacement: Displacement | None
+    study: EventStudy
+    displacement: Displacement
     sentence: str
     caveat: str
 
@@ -649,11 +648,11 @@ class EventSummary:
 class Summary:
     """What is said about all sites together.
 
-    ``counts`` maps each state to the number of sites consistent with it, among ``n_answered`` of ``n_sites``;
-    ``unseen`` sites had too few views, ``inconclusive`` ones had views but no clear answer: neither is "no change".
-    ``revived`` counts sites consistent with activity that fell and came back, ``rising`` those consistent with
-    construction. ``as_of_earliest`` and ``as_of_latest`` are the days on which the sites were judged. ``sentence`` may
-    be quoted together with ``caveat``.
+    ``counts`` maps each state but NOT_OBSERVABLE to the number of sites consistent with it, among ``n_answered`` of
+    ``n_sites``; ``unseen`` sites had too few views, ``inconclusive`` ones had views but no clear answer: neither is "no
+    change". ``spells`` and ``holding`` say how long stillness lasted (None = no site was called EMPTIED); of the sites
+    ``withdrawn`` it was said once and is not any more. ``as_of_earliest`` and ``as_of_latest`` are the days on which
+    the sites were judged. Intervals hold ``level`` (0-1). ``sentence`` may be quoted together with ``caveat``.
     """
 
     as_of_earliest: dt.date
@@ -664,8 +663,6 @@ class Summary:
     unseen: tuple[str, ...]
     inconclusive: tuple[str, ...]
     counts: Mapping[State, Count]
-    revived: Count
-    rising: Count
     spells: tuple[Spell, ...]
     withdrawn: tuple[str, ...]
     holding: Holding | None
@@ -753,7 +750,7 @@ class SearchSettings(_Group):
     """Which scenes are asked for."""
 
     max_cloud_percent: float = Field(80.0, ge=0, le=100, description="leave out scenes the catalogue calls cloudier")
-    max_scenes: int = Field(2000, ge=1, description="stop with an error beyond this many scenes per site")
+    max_scenes: int = Field(10_000, ge=1, description="stop with an error beyond this many scenes per site")
     timeout_s: float = Field(60.0, gt=0, description="seconds to wait for one answer of a catalogue")
 
 

@@ -56,6 +56,7 @@ ANSWER = (
     Field("change_date", "date", "", "likeliest day of the change", NO_CHANGE),
     Field("change_date_earliest", "date", "", "first day of the 90 % interval of the change", NO_CHANGE),
     Field("change_date_latest", "date", "", "last day of the 90 % interval of the change", NO_CHANGE),
+    Field("back_date", "date", "", "day on which a REOCCUPIED site was used again", "not known, or another state"),
     Field("p_value", "number", "0-1", "chance of evidence this strong where nothing happened", NOT_TESTED),
     Field(
         "q_value", "number", "0-1", "rate of false discoveries over all sites at which this one is called", NOT_TESTED
@@ -155,7 +156,15 @@ EFFECTS = (
     ),
 )
 
-STATES = (Field("run_id", "text", "", "the run that said so, as in manifest.json"), SITE_ID, *ANSWER)
+RUN_ID = Field("run_id", "text", "", "the run that said so, as in manifest.json")
+STATES = (RUN_ID, SITE_ID, *ANSWER)
+
+CHANGE_DATES = (
+    RUN_ID,
+    SITE_ID,
+    Field("date", "date", "", "day tried for the change; it stands for the days nearest to it"),
+    Field("probability", "number", "0-1", "probability of this day, given the state; they sum to 1 per site"),
+)
 
 LAYERS: Mapping[str, tuple[Field, ...]] = {
     "sites": SITES,
@@ -166,6 +175,7 @@ LAYERS: Mapping[str, tuple[Field, ...]] = {
     "series": SERIES,
     "effects": EFFECTS,
     "states": STATES,
+    "change_dates": CHANGE_DATES,
 }
 """Layers and tables of watch.gpkg; "sites" and "changes" are also sites.geojson and changes.geojson."""
 TITLES: Mapping[str, str] = {
@@ -177,6 +187,7 @@ TITLES: Mapping[str, str] = {
     "series": "One measurement per site or control, feature and date",
     "effects": "How each measurement moved at each site against its controls",
     "states": "What was said of each site, by which run and on which day",
+    "change_dates": "How probable each day of change is at the sites where one is called",
 }
 
 SHARES = (

@@ -39,6 +39,11 @@ def watch_layers(result: WatchResult, patches: Sequence[Patch]) -> dict[str, Lay
             (None, {"run_id": result.provenance.run_id, "site_id": site_id, **answer(state)})
             for site_id, state in answers.items()
         ],
+        "change_dates": [
+            (None, {"run_id": result.provenance.run_id, "site_id": site_id, "date": day, "probability": probability})
+            for site_id, state in answers.items()
+            for day, probability in sorted(state.change_dates.items())
+        ],
     }
     return {
         name: Layer(
@@ -108,6 +113,7 @@ def answer(state: SiteState) -> Row:
         "change_date": state.change_date,
         "change_date_earliest": state.change_date_earliest,
         "change_date_latest": state.change_date_latest,
+        "back_date": state.back_date,
         "p_value": state.p_value,
         "q_value": state.q_value,
         "n_views": state.n_views,

@@ -1,0 +1,195 @@
+"""Reads back what a run of the main job wrote into its folder: the counterpart of ``rows`` and ``vector``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compoundwatch.errors import SettingsError
+from compoundwatch.model import SERIES_COLUMNS, AreaOfInterest, Event, Role, Site, SiteState, State
+from compoundwatch.outputs.manifest import MANIFEST_VERSION
+from compoundwatch.outputs.staging import MANIFEST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGE = "watch.gpkg"
+
+
+@dataclass(frozen=True)
+class StoredWatch:
+    """What a folder says: the states of ``run_id`` with the places, events and series behind them.
+
+    ``series`` has the columns of SERIES_COLUMNS. ``min_valid_fraction`` (0-1) is the share of a site that had to be
+    clear for a date to be usable.
+    """
+
+    run_id: str
+    area: AreaOfInterest
+    states: tuple[SiteState, ...]
+    series: pd.DataFrame
+    min_valid_fraction: float
+
+
+def read_watch(folder: Path) -> StoredWatch:
+    """The result in a folder that ``write_watch`` wrote.
+
+    States of earlier versions have no ``change_dates`` and no ``back_date``.
+
+    Raises
+    ------
+    SettingsError : the folder holds no result of the main job, or one that cannot be read.
+    """
+    manifest = _manifest(folder)
+    package = folder / PACKAGE
+    if not package.is_file():
+        raise SettingsError(f"{folder}: expected a result of 'compoundwatch watch', found no {PACKAGE} in it")
+    import pyogrio
+    import pyogrio.errors
+
+    try:
+        names = [str(name) for name, _ in pyogrio.list_layers(package)]
+        wanted = ("sites", "controls", "events", "series", "states")
+        if missing := [name for name in wanted if name not in names]:
+            raise SettingsError(f"{package}: expected the layers of a result, found no '{missing[0]}'; run watch again")
+        mapped = {name: pyogrio.read_dataframe(package, layer=name) for name in ("sites", "controls")}
+        tables: dict[str, pd.DataFrame] = {
+            name: pyogrio.read_dataframe(package, layer=name, read_geometry=False)
+            for name in ("events", "series", "states", "change_dates")
+            if name in names
+        }
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise SettingsError(f"{package}: cannot be read ({error}); run watch again") from error
+    try:
+        settings = manifest["settings"]["load"]["min_valid_fraction"]
+        return StoredWatch(
+            run_id=str(manifest["run_id"]),
+            area=AreaOfInterest(folder.name, _sites(mapped), _events(tables["events"])),
+            states=_states(tables),
+            series=_series(tables["series"]),
+            min_valid_fraction=float(settings),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"{folder}: not what this version of compoundwatch writes ({type(error).__name__}: {error}); watch again"
+        ) from error
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{folder}: expected the folder of a result, found no readable {MANIFEST} in it ({type(error).__name__})"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("kind") != "watch":
+        raise SettingsError(f"{folder}: expected a result of 'compoundwatch watch', found another one")
+    if manifest.get("manifest_version") != MANIFEST_VERSION:
+        raise SettingsError(f"{folder}: written by another version of compoundwatch; run watch again")
+    return manifest
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, missing as None, dates as dates."""
+    return [{str(k): _plain(v) for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    import pandas as pd
+
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, dt.datetime):
+        return value.date()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(", ")) if text else ()
+
+
+def _sites(mapped: Mapping[str, pd.DataFrame]) -> tuple[Site, ...]:
+    """Sites and controls, each site with the controls that name it."""
+    places = {role: _rows(mapped[name]) for role, name in ((Role.SITE, "sites"), (Role.CONTROL, "controls"))}
+    controls: dict[str, list[str]] = {}
+    for row in places[Role.CONTROL]:
+        for site_id in _split(row["control_of"]):
+            controls.setdefault(site_id, []).append(row["site_id"])
+    return tuple(
+        Site(
+            site_id=row["site_id"],
+            name=row["name"],
+            role=role,
+            geometry=row["geometry"],
+            controls=tuple(controls.get(row["site_id"], ())),
+            precision_m=row["precision_m"],
+            source=row["source"],
+            source_date=row["source_date"],
+        )
+        for role, rows in places.items()
+        for row in rows
+    )
+
+
+def _events(table: pd.DataFrame) -> tuple[Event, ...]:
+    return tuple(
+        Event(
+            event_id=row["event_id"],
+            earliest=row["earliest"],
+            latest=row["latest"],
+            place=row["place"],
+            scope=_split(row["scope"]),
+            kind=row["kind"],
+            what=row["what"],
+            source=row["source"],
+            trust=row["trust"] or "",
+        )
+        for row in _rows(table)
+    )
+
+
+def _states(tables: Mapping[str, pd.DataFrame]) -> tuple[SiteState, ...]:
+    dates: dict[tuple[str, str], dict[dt.date, float]] = {}
+    if "change_dates" in tables:
+        for row in _rows(tables["change_dates"]):
+            dates.setdefault((row["run_id"], row["site_id"]), {})[row["date"]] = row["probability"]
+    weighed = {state: f"p_{state.value.lower()}" for state in State if state is not State.NOT_OBSERVABLE}
+    return tuple(
+        SiteState(
+            site_id=row["site_id"],
+            as_of=row["as_of"],
+            state=State(row["state"]),
+            probability={s: row[name] for s, name in weighed.items() if row[name] is not None},
+            score=row["score"],
+            change_date=row["change_date"],
+            change_date_earliest=row["change_date_earliest"],
+            change_date_latest=row["change_date_latest"],
+            p_value=row["p_value"],
+            q_value=row["q_value"],
+            n_views=row["n_views"],
+            n_before=row["n_before"],
+            n_after=row["n_after"],
+            n_controls=row["n_controls"],
+            valid_fraction=row["valid_fraction"],
+            min_detectable=row["min_detectable"],
+            sensors=_split(row["sensors"]),
+            reason=row["reason"],
+            change_dates=dates.get((row["run_id"], row["site_id"]), {}),
+            back_date=row.get("back_date"),
+        )
+        for row in _rows(tables["states"])
+    )
+
+
+def _series(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    acquired = pd.to_datetime(table["acquired"], utc=True).dt.as_unit("ns")
+    return table.assign(acquired=acquired)[list(SERIES_COLUMNS)]
