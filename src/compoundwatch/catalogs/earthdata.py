@@ -186,10 +186,9 @@ class Earthdata:
                 query.session = session
                 query.short_name(product).bounding_box(*bounds)
                 query.temporal(f"{start}T00:00:00Z", f"{end}T23:59:59Z")
-                answers = query.get_all()
-        except (RuntimeError, requests.RequestException, KeyError, ValueError, TypeError) as error:
+                found = [r for r in map(_remote, query.get_all()) if r and r.granule.product == product]
+        except (RuntimeError, requests.RequestException, KeyError, ValueError, TypeError, AttributeError) as error:
             raise CatalogError(f"NASA's catalogue did not answer the search for {product} ({_kind(error)})") from None
-        found = [r for r in map(_remote, answers) if r and r.granule.product == product]
         return [r for r in found if covers(r.granule, bounds, start, end)]
 
     def _fetch(self, remotes: Sequence[Remote]) -> dict[str, Skipped]:
