@@ -26,14 +26,14 @@ from compoundwatch.simulate import answers, files, landsat_files, sentinel1_file
 from compoundwatch.simulate.climate import day_number
 from compoundwatch.simulate.conditions import DESCRIBED, STRESS, Conditions
 from compoundwatch.simulate.fields import aside
-from compoundwatch.simulate.files import Written
+from compoundwatch.simulate.files import View, Written
 from compoundwatch.simulate.region import Region, plan
 from compoundwatch.simulate.scenarios import SCENARIOS, SEEN_BY_DAY
 from compoundwatch.simulate.series import pixel_series
 
 __all__ = [
     "DEFAULT", "DEMO", "SCENARIOS", "SENSORS", "STRESS", "Conditions", "Region", "Simulation", "pixel_series", "plan",
-    "simulate",
+    "simulate", "views",
 ]  # fmt: skip
 
 DEFAULT: tuple[str, ...] = SEEN_BY_DAY
@@ -127,18 +127,17 @@ def simulate(
         raise SettingsError(f"expected at least one sensor, found none; choose from {', '.join(SENSORS)}")
     files.check_target(folder)
     region = plan(rng, scenarios, first, last, site_m, controls, regional_controls, change_window, conditions)
-    # Each sensor draws from a stream of its own, so that what it sees does not depend on which others look.
-    streams = {name: rng if name == "sentinel2" else aside(rng, name) for name in SENSORS}
     used = [name for name in SENSORS if name in sensors]
-    jobs = {name: _jobs(name, region, start, end, streams[name], revisit_days) for name in used if name in COLLECTIONS}
+    nights = aside(rng, "black_marble")  # taken before the views of the day move the generator on
+    looks = {name: views(region, name, start, end, rng, revisit_days) for name in reversed(used) if name in COLLECTIONS}
     try:
         with _appearing(folder) as beside:
-            written = _take(beside, jobs, progress)
+            written = _take(beside, dict(reversed(looks.items())), progress)
             rows = [row for made in written.values() for row, _ in made]
             if "black_marble" in used:
                 lights = import_module("compoundwatch.simulate.lights")
-                nights = [start + dt.timedelta(days=k) for k in range(last - first + 1)]
-                rows += lights.write_nights(beside, region, nights, streams["black_marble"])
+                dates = [start + dt.timedelta(days=k) for k in range(last - first + 1)]
+                rows += lights.write_nights(beside, region, dates, nights)
             found = [(COLLECTIONS[name], [item for _, item in made]) for name, made in written.items()]
             files.write_catalog(beside, found, region.grid, TITLE, NOTE)
             answers.write_areas(beside / "sites.geojson", region, start)
@@ -158,28 +157,54 @@ def simulate(
     )
 
 
+def views(
+    region: Region, sensor: str, start: dt.date, end: dt.date, rng: np.random.Generator, revisit_days: int = 5
+) -> list[View[Any]]:
+    """The looks of one sensor at a region, in order of time, to be taken one by one without files.
+
+    With the generator that has just planned the region, they are the looks that ``simulate`` writes. Only Sentinel-2
+    moves the generator on: ask for it last.
+
+    Parameters
+    ----------
+    sensor : "sentinel2", "sentinel1" or "landsat".
+    start, end : first and last day, both included, within the days for which the region was planned.
+    revisit_days : days from one look of Sentinel-2 to the next; the others come when they come.
+
+    Raises
+    ------
+    SettingsError : there is no such sensor.
+
+    Example
+    -------
+    >>> import datetime as dt
+    >>> rng = np.random.default_rng(1)
+    >>> start, end = dt.date(2024, 1, 1), dt.date(2024, 6, 30)
+    >>> region = plan(rng, ("emptied",), day_number(start), day_number(end), (110.0, 150.0), 1, 1, (0.6, 0.7))
+    >>> first = views(region, "sentinel1", start, end, rng)[0]
+    >>> first.look().vv.shape == region.grid.shape
+    True
+    """
+    if sensor == "sentinel1":
+        return list(sentinel1_files.views(region, start, end, aside(rng, sensor)))
+    if sensor == "landsat":
+        return list(landsat_files.views(region, start, end, aside(rng, sensor)))
+    if sensor == "sentinel2":
+        return list(sentinel2_files.views(region, start, end, rng, revisit_days))
+    raise SettingsError(f"there is no sensor '{sensor}' whose looks can be had; choose from {', '.join(COLLECTIONS)}")
+
+
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
-def _jobs(
-    sensor: str, region: Region, start: dt.date, end: dt.date, rng: np.random.Generator, revisit_days: int
-) -> list[files.Job]:
-    """The looks of one sensor, in order of time."""
-    if sensor == "sentinel1":
-        return sentinel1_files.jobs(region, start, end, rng)
-    if sensor == "landsat":
-        return landsat_files.jobs(region, start, end, rng)
-    return sentinel2_files.jobs(region, start, end, rng, revisit_days)
-
-
-def _take(root: Path, jobs: Mapping[str, Sequence[files.Job]], progress: Progress | None) -> dict[str, list[Written]]:
+def _take(root: Path, looks: Mapping[str, Sequence[View[Any]]], progress: Progress | None) -> dict[str, list[Written]]:
     """Take all looks and write them; truth about each item, and the items, by sensor and in order of time."""
-    total, done = sum(len(work) for work in jobs.values()), 0
+    total, done = sum(len(work) for work in looks.values()), 0
     written: dict[str, list[Written]] = {}
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        for sensor, work in jobs.items():
+        for sensor, work in looks.items():
             written[sensor] = []
-            for made in pool.map(lambda job: job(root), work):
+            for made in pool.map(lambda view: view.taken(root), work):
                 written[sensor] += made
                 done += 1
                 if progress:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
 import rasterio
@@ -22,10 +22,26 @@ COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 SMALL, BLOCK = 512, 256
 """Sides in pixels: of pictures that need no overviews, and of their tiles."""
 
+Picture = TypeVar("Picture")
 Written = tuple[dict[str, Any], dict[str, Any]]
 """Truth about one item, and the item."""
-Job = Callable[[Path], list[Written]]
-"""Takes one look and writes it below a folder."""
+
+
+@dataclass(frozen=True)
+class View(Generic[Picture]):
+    """One look of a sensor: when, ``look()`` to take it, ``write(root, picture)`` to write its items below a folder.
+
+    ``look`` gives the same picture whenever and wherever it is called.
+    """
+
+    time: dt.datetime
+    platform: str
+    look: Callable[[], Picture]
+    write: Callable[[Path, Picture], list[Written]]
+
+    def taken(self, root: Path) -> list[Written]:
+        """Take the look and write it; truth about each item, and the item."""
+        return self.write(root, self.look())
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ class Collection:
 def write_cog(
     path: Path, values: npt.NDArray[Any], grid: Grid, names: Sequence[str] = (), nodata: float | None = 0
 ) -> None:
-    """Write (bands, rows, cols) as a cloud-optimised GeoTIFF."""
+    """Write (bands, rows, cols) as a cloud-optimised GeoTIFF; numbers with a fraction are packed in haste."""
     profile = {
         "dtype": values.dtype.name, "count": values.shape[0], "height": grid.rows, "width": grid.cols,
         "crs": CRS.from_epsg(grid.epsg), "transform": grid.transform, "nodata": nodata, "compress": "DEFLATE",
@@ -52,6 +68,8 @@ def write_cog(
     else:  # without overviews a tiled GeoTIFF is cloud-optimised as it is, and twice as fast to write
         profile |= {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
         profile |= {"predictor": 3 if real else 2 if wide else 1}
+    if real:  # noise does not get smaller with patience
+        profile |= {"zlevel": 1} if profile["driver"] == "GTiff" else {"level": 1}
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
         for k, name in enumerate(names):

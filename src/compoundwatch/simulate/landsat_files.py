@@ -18,7 +18,7 @@ import numpy.typing as npt
 from compoundwatch.grid import Grid
 from compoundwatch.simulate import sky
 from compoundwatch.simulate.fields import Float32
-from compoundwatch.simulate.files import Collection, Job, Written, cog_asset, item, text, write_cog, write_json
+from compoundwatch.simulate.files import Collection, View, Written, cog_asset, item, text, write_cog, write_json
 from compoundwatch.simulate.landsat import CIRRUS, CLOUD, FILL, PIXEL_M, Landsat, LandsatScene
 from compoundwatch.simulate.region import Region
 
@@ -27,6 +27,8 @@ PATH, ROW = "127", "053"
 KNOWN = {8: dt.date(2020, 12, 4), 9: dt.date(2020, 12, 12)}
 """A day on which each satellite passes, or would have passed, over the path."""
 CYCLE_DAYS = 16
+TIME = dt.time(3, 22, 41, 516000)
+"""Of every acquisition (UTC)."""
 REFLECTANCE, KELVIN = (0.0000275, -0.2), (0.00341802, 149.0)
 """Scale and offset of stored numbers (USGS, Collection 2 Level 2)."""
 ASSETS = {  # asset key -> file, title, name of the band, centre and width in micrometres
@@ -60,18 +62,22 @@ def acquired(start: dt.date, end: dt.date) -> list[tuple[dt.date, int]]:
     return sorted(found)
 
 
-def jobs(region: Region, start: dt.date, end: dt.date, rng: np.random.Generator) -> list[Job]:
+def views(region: Region, start: dt.date, end: dt.date, rng: np.random.Generator) -> list[View[LandsatScene]]:
     """All acquisitions of a series, in order."""
     landsat = Landsat(region.world, region.grid, rng)
     dates = acquired(start, end)
     seeds = rng.integers(2**63, size=len(dates))
 
-    def acquire(k: int, root: Path) -> list[Written]:
-        date, satellite = dates[k]
-        scene = landsat.look(date, np.random.default_rng(seeds[k]))
-        return [_write(root, date, satellite, scene, landsat.grid)]
+    def look(k: int) -> LandsatScene:
+        return landsat.look(dates[k][0], np.random.default_rng(seeds[k]))
 
-    return [partial(acquire, k) for k in range(len(dates))]
+    def write(k: int, root: Path, scene: LandsatScene) -> list[Written]:
+        return [_write(root, *dates[k], scene, landsat.grid)]
+
+    return [
+        View(dt.datetime.combine(date, TIME, dt.UTC), str(satellite), partial(look, k), partial(write, k))
+        for k, (date, satellite) in enumerate(dates)
+    ]
 
 
 def stored(values: Float32, rule: tuple[float, float]) -> npt.NDArray[np.uint16]:
@@ -127,7 +133,7 @@ def _truth(item_id: str, scene: LandsatScene) -> dict[str, Any]:
 def _properties(date: dt.date, made: dt.date, satellite: int, scene: LandsatScene, grid: Grid) -> dict[str, Any]:
     cloud = round(100 * float((scene.quality & (CLOUD | CIRRUS) != 0).mean()), 2)
     return {
-        "datetime": text(dt.datetime.combine(date, dt.time(3, 22, 41, 516000), dt.UTC)),
+        "datetime": text(dt.datetime.combine(date, TIME, dt.UTC)),
         "created": text(dt.datetime.combine(made, dt.time(15), dt.UTC)),
         "platform": f"landsat-{satellite}", "instruments": ["oli", "tirs"], "gsd": int(PIXEL_M),
         "description": "Landsat Collection 2 Level-2", "eo:cloud_cover": cloud, "view:off_nadir": 0,

@@ -6,8 +6,9 @@ stand square to it, so that each look sees other buildings; roofs that lean towa
 stand elsewhere at every visit; speckle that neighbours share; a level that drifts a little from scene to scene.
 
 Levels are round figures in the range of published C-band measurements at some 40 degrees (Ulaby and Dobson 1989,
-Handbook of Radar Scattering Statistics for Terrain; for rice Nguyen et al. 2015, doi:10.1080/2150704X.2014.980025;
-for walls Franceschetti et al. 2002, doi:10.1109/TGRS.2002.803794), chosen by hand.
+Handbook of Radar Scattering Statistics for Terrain; for rice Nguyen et al. 2015, doi:10.3390/rs71215808), chosen by
+hand. That walls and the ground before them answer most where they stand square to the radar: Franceschetti, Iodice and
+Riccio 2002, IEEE Transactions on Geoscience and Remote Sensing 40 (8), 1787.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ WET_DB = {
 """What a soaked ground adds to it."""
 GREEN_DB = {Material.GRASS: (1.0, 3.0), Material.TREES: (0.3, 0.5), Material.FALLOW: (1.0, 3.0)}
 """What full green adds to it."""
-RICE_DB, FLOODED_DB, RUBBLE_DB = (-8.5, -15.0), (-17.0, -25.0), (-6.5, -12.5)
-"""A full stand of rice; a field under water; a heap of rubble."""
+RICE_DB, FLOODED_DB, RUBBLE_DB = (-8.5, -15.0), (-17.0, -25.0), (-8.0, -15.0)
+"""A full stand of rice; a field under water; rubble, which sends back less than the walls it was (Matsuoka and
+Yamazaki 2004, Earthquake Spectra 20 (3), 975)."""
 ROOF_DB, ROOF_SD = (-9.0, -17.0), 3.5
 """Median level of roofs, and how much they differ from each other and from look to look, dB."""
 TEXTURE_DB, WIND_DB = 1.0, 1.5
@@ -93,6 +95,8 @@ SHARED = 0.7
 """Part of the speckle that blocks of 2 x 2 pixels share: neighbours correlate by half of it."""
 STEADY = 5.0
 """A wall is no rough surface: its power varies as if it had this many times the looks."""
+LEAST = 1e-5
+"""Power of walls that is worth to be looked at."""
 SHIFT_SD, SHIFT_MAX, LOOK_SHIFT = 0.12, 0.4, 0.3
 """Misregistration per axis in pixels of 10 m: from scene to scene, at most, and what is lasting in a look (sd)."""
 LEVEL_DB = {"A": 0.0, "C": 0.15}
@@ -161,11 +165,10 @@ class Radar:
         world = self.world
         roofs, walls = _levels(rng, len(world.roofs)), _walls(rng, len(world.roofs))
         new_roofs, new_walls = _levels(rng, len(world.patches)), _walls(rng, len(world.patches))
-        lost = {patch.roof for patch in world.patches if patch.roof is not None}
-        kept = [k for k in sorted(world.standing) if k not in lost]
+        built = sorted(world.standing)
         whole = (slice(0, world.shape[0]), slice(0, world.shape[1]))
         standing = self._buildings(
-            [(world.roofs[k].outline, heights[k], roofs[k], walls[k]) for k in kept], orbit, whole
+            [(world.roofs[k].outline, heights[k], roofs[k], walls[k]) for k in built], orbit, whole
         )
         fences = [(p.outline, FENCED[p.kind]) for p in world.places if p.kind in FENCED]
         standing.walls[:] += _wall_map([(o, h, 1.0) for o, h in fences], orbit, whole)
@@ -175,7 +178,7 @@ class Radar:
             if patch.code == RUBBLE_CODE and patch.roof is not None:
                 n = patch.roof
                 gone = self._buildings([(patch.outline, heights[n], roofs[n], walls[n])], orbit, window)
-                change = _Return(-gone.rough, -gone.walls)
+                change = _Return(-gone.rough, -gone.walls)  # what it sent back before
             else:
                 new = (patch.outline, new_heights[k], new_roofs[k], new_walls[k])
                 change = self._buildings([new], orbit, window)
@@ -268,7 +271,8 @@ class Radar:
                 for part in (rough[p] + np.float32(share) * bright, walls[p])
             )
             grainy = (diffuse + np.float32(NOISE)) * speckle(rng, self.world.shape, conditions.looks)
-            grainy += steady * speckle(rng, self.world.shape, conditions.looks * STEADY)
+            built = np.nonzero(steady > LEAST)  # elsewhere there is nothing to vary
+            grainy[built] += steady[built] * _grain(rng, len(built[0]), conditions.looks * STEADY)
             bands.append(np.asarray(grainy * np.float32(10 ** (level_db / 10)), dtype=np.float32))
         return RadarScene(bands[0], bands[1], (float(shift[0]), float(shift[1])), level_db)
 
@@ -284,6 +288,11 @@ def speckle(rng: np.random.Generator, shape: tuple[int, int], looks: float) -> F
     pairs = corners[1:] + corners[:-1]
     own = rng.standard_gamma((1 - SHARED) * looks, shape, dtype=np.float32)
     return np.asarray((own + pairs[:, 1:] + pairs[:, :-1]) / np.float32(looks), dtype=np.float32)
+
+
+def _grain(rng: np.random.Generator, n: int, looks: float) -> Float32:
+    """Independent factors with mean 1 and a gamma distribution of shape ``looks``."""
+    return rng.standard_gamma(looks, n, dtype=np.float32) / np.float32(looks)
 
 
 def _power(level_db: float | Float32) -> Float32:

@@ -2,7 +2,8 @@
 
 Orbits repeat after 12 days and 175 revolutions; numbers and times continue from two real acquisitions, so that days,
 hours and orbit numbers fit together as they do in the archive: S1A orbit 43068 (relative 121) on 2022-05-04, S1C orbit
-3013 (relative 42) on 2025-06-30. Form of items and pictures: notebook sentinel-1-rtc-example.ipynb of
+3013 (relative 42) on 2025-06-30. A second satellite may join a made-up series before S1C was launched; its orbits then
+count from the end of a large number. Form of items and pictures: notebook sentinel-1-rtc-example.ipynb of
 github.com/microsoft/PlanetaryComputerExamples.
 """
 
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from compoundwatch.grid import Grid
 from compoundwatch.simulate.climate import day_number
 from compoundwatch.simulate.fields import Float32
-from compoundwatch.simulate.files import Collection, Job, Written, cog_asset, item, text, write_cog, write_json
+from compoundwatch.simulate.files import Collection, View, Written, cog_asset, item, text, write_cog, write_json
 from compoundwatch.simulate.region import PIXEL_M, Region
 from compoundwatch.simulate.sentinel1 import ORBITS, Orbit, Radar, RadarScene
 
@@ -29,9 +30,9 @@ COLLECTION = Collection("sentinel-1-rtc", "Sentinel-1 gamma0, terrain corrected"
 NODATA = -32768.0
 LOOKS = 4.4
 CYCLE_DAYS, CYCLE_ORBITS = 12, 175
-KNOWN = {  # platform -> a real acquisition: time, absolute orbit, relative orbit; and its international designator
+KNOWN = {  # platform -> a real revolution: when it rises past 9 degrees north, number, relative orbit; its designator
     "A": (dt.datetime(2022, 5, 4, 23, 32, 10, tzinfo=dt.UTC), 43068, 121, "2014-016A"),
-    "C": (dt.datetime(2025, 6, 30, 14, 7, 7, tzinfo=dt.UTC), 3013, 42, "2024-235A"),
+    "C": (dt.datetime(2025, 6, 30, 13, 31, 0, tzinfo=dt.UTC), 3013, 42, "2024-235A"),
 }
 DESCENDING_LATER = dt.timedelta(minutes=44)
 """From 9 degrees north on the way up to 9 degrees north on the way down."""
@@ -51,11 +52,11 @@ EXTENSIONS = [
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over the region: platform, which of the looks, and the number of the revolution."""
+    """One pass over the region: platform, which of the looks, and which revolution, counted from the launch."""
 
     platform: str
     number: int
-    absolute: int
+    turn: int
 
     @property
     def orbit(self) -> Orbit:
@@ -63,10 +64,15 @@ class Pass:
         return ORBITS[self.number]
 
     @property
+    def absolute(self) -> int:
+        """Number of the revolution; before the launch, one that keeps the relative orbit."""
+        return self.turn if self.turn > 0 else self.turn + 1000 * CYCLE_ORBITS
+
+    @property
     def time(self) -> dt.datetime:
         """When it is above the region."""
         known, absolute, _, _ = KNOWN[self.platform]
-        turns = self.absolute - absolute
+        turns = self.turn - absolute
         later = DESCENDING_LATER if self.orbit.state == "descending" else dt.timedelta(0)
         return known + dt.timedelta(seconds=round(turns * CYCLE_DAYS * 86400 / CYCLE_ORBITS)) + later
 
@@ -96,20 +102,21 @@ def passes(start: dt.date, end: dt.date, second_from: float | None) -> list[Pass
     return sorted(found, key=lambda p: p.time)
 
 
-def jobs(region: Region, start: dt.date, end: dt.date, rng: np.random.Generator) -> list[Job]:
+def views(region: Region, start: dt.date, end: dt.date, rng: np.random.Generator) -> list[View[RadarScene]]:
     """All passes of a series, in order."""
     radar = Radar(region.world, rng)
     flown = passes(start, end, region.conditions.second_radar)
     seeds = rng.integers(2**63, size=len(flown))
 
-    def acquire(k: int, root: Path) -> list[Written]:
-        own, now = np.random.default_rng(seeds[k]), flown[k]
-        # Where the sun rises in the east, an evening pass in UTC is the next morning; the ground knows UTC days only.
-        scene = radar.look(day_number(now.time.date()), now.number, now.platform, own)
-        parts = _slices(region.grid, now.orbit) if k % SLICES_EVERY == SLICES_FROM else [None]
-        return [_write(root, now, scene, region.grid, part, number) for number, part in enumerate(parts)]
+    def look(k: int) -> RadarScene:
+        now = flown[k]
+        return radar.look(day_number(now.time.date()), now.number, now.platform, np.random.default_rng(seeds[k]))
 
-    return [partial(acquire, k) for k in range(len(flown))]
+    def write(k: int, root: Path, scene: RadarScene) -> list[Written]:
+        parts = _slices(region.grid, flown[k].orbit) if k % SLICES_EVERY == SLICES_FROM else [None]
+        return [_write(root, flown[k], scene, region.grid, part, number) for number, part in enumerate(parts)]
+
+    return [View(now.time, now.platform, partial(look, k), partial(write, k)) for k, now in enumerate(flown)]
 
 
 def _slices(grid: Grid, orbit: Orbit) -> list[npt.NDArray[np.bool_]]:

@@ -20,7 +20,7 @@ from compoundwatch.grid import Grid, Tile
 from compoundwatch.simulate import sentinel2, sky
 from compoundwatch.simulate.climate import day_number
 from compoundwatch.simulate.fields import Float32
-from compoundwatch.simulate.files import Collection, Job, Written, cog_asset, item, text, write_cog, write_json
+from compoundwatch.simulate.files import Collection, View, Written, cog_asset, item, text, write_cog, write_json
 from compoundwatch.simulate.region import PIXEL_M, Region
 from compoundwatch.simulate.sentinel2 import CIRRUS, HIGH, MEDIUM, SHADOW, Scene
 
@@ -78,19 +78,27 @@ class Granule:
         return OFFSET if self.baseline >= OFFSET_SINCE else 0.0
 
 
-def jobs(region: Region, start: dt.date, end: dt.date, rng: np.random.Generator, revisit_days: int) -> list[Job]:
+def views(
+    region: Region, start: dt.date, end: dt.date, rng: np.random.Generator, revisit_days: int
+) -> list[View[Scene]]:
     """One look every ``revisit_days`` from ``start`` to ``end``, in order."""
     dates = acquired(start, end, revisit_days)
     seeds = rng.integers(2**63, size=len(dates))
 
-    def acquire(k: int, root: Path) -> list[Written]:
+    def look(k: int, platform: str) -> Scene:
         own, day = np.random.default_rng(seeds[k]), day_number(dates[k])
         ground = region.world.with_activity(region.world.reflectance(day), day, own)
-        granules = _granules(k, dates, region.grid)
-        scene = sentinel2.look(ground, dates[k], granules[0].platform, own, conditions=region.conditions)
+        return sentinel2.look(ground, dates[k], platform, own, conditions=region.conditions)
+
+    def write(granules: Sequence[Granule], root: Path, scene: Scene) -> list[Written]:
         return [(_truth(g, scene), write_granule(root, g, scene, region.grid)) for g in granules]
 
-    return [partial(acquire, k) for k in range(len(dates))]
+    out = []
+    for k in range(len(dates)):
+        granules = _granules(k, dates, region.grid)
+        first = granules[0]
+        out.append(View(first.acquired, first.platform, partial(look, k, first.platform), partial(write, granules)))
+    return out
 
 
 def acquired(start: dt.date, end: dt.date, revisit_days: int) -> list[dt.date]:
