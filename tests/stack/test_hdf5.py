@@ -152,10 +152,10 @@ def replace_layer(path, **made):
         ({"data": numbered((2400, 2399))}, "must hold 2399"),
         ({"data": np.zeros((4, 2400, 2400), np.uint8), "compression": "gzip"}, "rows and columns"),
         ({"data": np.float32(3.0)}, "rows and columns"),
-        ({"shape": (0, 2400), "dtype": "f4"}, "rows and columns"),
-        ({"shape": (2400, 2400), "dtype": "S8"}, "rows and columns"),
-        ({"shape": (2400, 2400), "dtype": np.dtype([("a", "f4")])}, "rows and columns"),
-        ({"shape": (2400, 2400), "dtype": h5py.string_dtype()}, "rows and columns"),
+        ({"shape": (0, 2400), "dtype": "f4"}, "must hold numbers"),
+        ({"shape": (2400, 2400), "dtype": "S8"}, "must hold numbers"),
+        ({"shape": (2400, 2400), "dtype": np.dtype([("a", "f4")])}, "must hold numbers"),
+        ({"shape": (2400, 2400), "dtype": h5py.string_dtype()}, "must hold numbers"),
         ({"shape": (2400, 2400), "maxshape": (None, None), "chunks": (20000, 20000), "dtype": "f4"}, "in pieces"),
     ],
 )
@@ -183,6 +183,15 @@ def test_a_file_upside_down_is_refused(granule):
         lat = file[f"{granules.FOLDER}/lat"]
         lat[:] = lat[:][::-1]
     with pytest.raises(StackError, match="elsewhere"):
+        hdf5.read(asset(granule), GRID)
+
+
+@pytest.mark.parametrize("at", [0, -1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -999.9])
+def test_coordinates_that_are_none_are_refused(granule, at, value):
+    with h5py.File(granule, "r+") as file:
+        file[f"{granules.FOLDER}/lon"][at] = value
+    with pytest.raises(StackError, match="'lon' runs from"):
         hdf5.read(asset(granule), GRID)
 
 

@@ -49,67 +49,80 @@ def read(asset: Asset, grid: Grid) -> FloatArray:
         raise StackError("the catalogue does not say where the layer lies (no proj:transform)")
     try:
         with h5py.File(asset.href, "r", locking=False) as file:
-            layer = _layer(file, asset.layer)
-            _check_place(file, layer, asset)
+            folder, _, name = asset.layer.strip("/").rpartition("/")
+            beside = _group(file, folder)
+            layer = _layer(beside, name)
+            _check_place(beside, layer, asset.corner)
             return _sample(layer, asset, grid)
     except (OSError, RuntimeError, KeyError, ValueError, OverflowError) as error:
         # The library's message may be long and hold paths, so only its kind is told.
         raise StackError(f"the file is damaged or no HDF5 file ({type(error).__name__}); fetch it again") from error
 
 
-def _layer(file: h5py.File, path: str) -> h5py.Dataset:
-    """The layer at a path: numbers in rows and columns, which can be read in pieces."""
-    layer = _dataset(file, path)
-    if layer.ndim != 2 or 0 in layer.shape or layer.dtype.kind not in "iuf":
-        raise StackError(f"its layer '{path}' must hold numbers in rows and columns, found {layer.dtype} {layer.shape}")
-    if math.prod(layer.chunks or (1,)) * layer.dtype.itemsize > MAX_CHUNK_BYTES:
-        raise StackError(f"its layer '{path}' cannot be read in pieces of less than {MAX_CHUNK_BYTES // 10**6} MB")
-    return layer
-
-
-def _dataset(file: h5py.File, path: str) -> h5py.Dataset:
-    """The dataset at a path, which must lie in this very file: no link is followed, not even to look where it goes."""
+def _group(file: h5py.File, path: str) -> h5py.Group:
+    """The group at a path, which must lie in this very file."""
     import h5py
 
     node: Any = file
-    for name in path.strip("/").split("/"):
-        if not name or not isinstance(node, h5py.Group) or not node.id.links.exists(name.encode()):
-            raise StackError(f"it has no layer '{path}'")
-        if node.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise StackError(f"its layer '{path}' is a link to somewhere else, which is not followed")
-        node = node[name]
-    if not isinstance(node, h5py.Dataset):
-        raise StackError(f"its '{path}' is no layer")
-    if node.is_virtual or node.external:
-        raise StackError(f"its layer '{path}' lies in another file, which is not read")
+    for name in filter(None, path.split("/")):
+        node = _node(node, name)
+        if not isinstance(node, h5py.Group):
+            raise StackError(f"it has no layer below '{path}'")
     return node
 
 
-def _check_place(file: h5py.File, layer: h5py.Dataset, asset: Asset) -> None:
+def _node(group: h5py.Group, name: str) -> Any:
+    """What a group holds by a name: no link is followed, not even to look where it goes."""
+    import h5py
+
+    path = f"{group.name.rstrip('/')}/{name}"
+    if not name or not group.id.links.exists(name.encode()):
+        raise StackError(f"it has no layer '{path}'")
+    if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise StackError(f"its layer '{path}' is a link to somewhere else, which is not followed")
+    return group[name]
+
+
+def _layer(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Numbers of a group by a name, which lie in this very file and can be read in pieces."""
+    import h5py
+
+    node = _node(group, name)
+    if not isinstance(node, h5py.Dataset):
+        raise StackError(f"its '{node.name}' is no layer")
+    if node.is_virtual or node.external:
+        raise StackError(f"its layer '{node.name}' lies in another file, which is not read")
+    if 0 in node.shape or node.dtype.kind not in "iuf":
+        raise StackError(f"its layer '{node.name}' must hold numbers, found {node.dtype} {node.shape}")
+    if math.prod(node.chunks or (1,)) * node.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise StackError(f"its layer '{node.name}' cannot be read in pieces of less than {MAX_CHUNK_BYTES // 10**6} MB")
+    return node
+
+
+def _check_place(group: h5py.Group, layer: h5py.Dataset, corner: tuple[float, float, float]) -> None:
     """Refuse a layer that lies elsewhere than ``corner`` says, or whose rows and columns are of another size.
 
     Half a cell is forgiven: some products give the centres of cells, some their edges. A file that does not say where
     its cells lie must at least span whole degrees.
     """
-    assert asset.corner is not None
-    west, north, size = asset.corner
-    folder = asset.layer.strip("/").rpartition("/")[0]
-    beside = file[folder]
+    if layer.ndim != 2:
+        raise StackError(f"its layer '{layer.name}' must have rows and columns, found {layer.shape}")
+    west, north, size = corner
     for name, first, step, count in (
         (LATITUDES, north - size / 2, -size, layer.shape[0]),
         (LONGITUDES, west + size / 2, size, layer.shape[1]),
     ):
-        if not beside.id.links.exists(name.encode()):
+        if not group.id.links.exists(name.encode()):
             if not math.isclose(count * size, max(1, round(count * size)), abs_tol=1e-6):
                 raise StackError(f"its layer must span whole degrees of cells of {size:g} degrees, found {layer.shape}")
             continue
-        line = _dataset(file, f"{folder}/{name}")
-        if line.shape != (count,) or line.dtype.kind != "f":
+        line = _layer(group, name)
+        if line.shape != (count,):
             raise StackError(f"its '{name}' must hold {count} numbers as the layer does, found {line.shape}")
-        last = first + (count - 1) * step
-        if not max(abs(float(line[0]) - first), abs(float(line[-1]) - last)) <= 0.75 * size:
+        found, last = line[:], first + (count - 1) * step
+        if not (abs(found[0] - first) <= 0.75 * size and abs(found[-1] - last) <= 0.75 * size):
             raise StackError(
-                f"it lies elsewhere than its name says: '{name}' runs from {line[0]:.4f} to {line[-1]:.4f} degrees, "
+                f"it lies elsewhere than its name says: '{name}' runs from {found[0]:.4f} to {found[-1]:.4f} degrees, "
                 f"expected {first:.4f} to {last:.4f}"
             )
 
