@@ -177,9 +177,10 @@ class Sensor:
     ``look`` names the viewing geometry; only equal looks are compared. ``acquisition`` is a text that is equal for two
     processings of one acquisition, ``processing`` the processing version, a text that sorts by age. ``version`` names
     what may make a step between two scenes though nothing changed on the ground: platform, processing baseline.
-    ``align_on`` is the band on which scenes are aligned to one another, None where the product is geolocated well
-    enough. ``picture`` names the bands of a true-colour picture, None where there is none. ``sees`` and ``blind_to``
-    are phrases for readers.
+    ``align_on`` is the band (reflectance) on which scenes are aligned to one another, None where the product is
+    geolocated well enough. ``offset_step`` is the reflectance by which a scene is wrong whose item misstates the offset
+    of its numbers; None = that cannot happen. ``picture`` names the bands of a true-colour picture, None where there
+    is none. ``sees`` and ``blind_to`` are phrases for readers.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Sensor:
     sees: str
     blind_to: str
     attribution: str
+    offset_step: float | None = None
 
 
 # --------------------------------------------------------------------------------------------------------- scenes
@@ -820,7 +822,9 @@ def check_stack(stack: xr.Dataset) -> None:
     """Refuse a stack that breaks the contract: dims (time, y, x), sorted days, float32 features, bool ``valid``.
 
     A stack has one float32 variable per feature (NaN = not valid), ``valid`` bool, and along ``time``: ``day`` (int64,
-    days since 1970-01-01), ``scene_id``, ``look`` and ``version``; attrs ``grid_key`` and ``sensor``.
+    days since 1970-01-01), ``scene_id``, ``look`` and ``version``; attrs ``grid_key`` and ``sensor``. A stack that was
+    read from files also has ``shift_x_m`` and ``shift_y_m`` (float32, metres to the east and north that the day's
+    pictures lie off those of the other days, NaN = not measured) and ``aligned`` (bool: as read, the day lies on them).
 
     Raises
     ------
@@ -832,6 +836,12 @@ def check_stack(stack: xr.Dataset) -> None:
     for name in ("grid_key", "sensor"):
         if name not in stack.attrs:
             raise ContractError(f"a stack needs the attribute '{name}'")
+    for name, dtype in (("shift_x_m", np.float32), ("shift_y_m", np.float32), ("aligned", np.bool_)):
+        if name in stack and (stack[name].dims != ("time",) or stack[name].dtype != dtype):
+            raise ContractError(
+                f"stack variable '{name}' must be {np.dtype(dtype)} along time, found {stack[name].dtype} along "
+                f"{stack[name].dims}"
+            )
     if np.any(np.diff(stack["day"].values) < 0):
         raise ContractError("a stack must be sorted by day")
     for key, variable in stack.data_vars.items():

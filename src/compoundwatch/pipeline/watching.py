@@ -247,14 +247,14 @@ def _measure_scenes(
     """Series, change maps and pictures of one polygon from one sensor, tile by tile."""
     load, detect = plan.settings.load, plan.settings.detect
     mask = pixel_mask(site.geometry, grid)
-    days = stack.by_day(scenes)
     tiles = [t for t in grid.tiles(load.tile_pixels) if mask[t.slices].any()]
     if not tiles:
         raise StackError(f"the outline holds no centre of a {sensor.pixel_m:g} m pixel; it is too small to be seen")
+    days, left_out = stack.survey(stack.by_day(scenes), sensor, grid, plan.reference_day, load.threads)
     tested = [f for f in sensor.features if detectors.suits(plan.detector, f.unit)]
     mosaics: dict[str, xr.Dataset] = {}
     pieces: list[score.TileSeries] = []
-    unread: list[Skipped] = []
+    unread = list(left_out)
     for tile in tiles:
         cube, failed = stack.load(days, sensor, grid.part(tile), load.threads)
         unread += failed

@@ -145,4 +145,5 @@ SENSOR = Sensor(
     sees="roofs, bare ground, vegetation, and yards and roads whose look changes from date to date",
     blind_to="people, night-time use, the inside of buildings, and anything under cloud",
     attribution="contains modified Copernicus Sentinel data",
+    offset_step=-OFFSET_SINCE_0400,
 )

@@ -2,6 +2,11 @@
 
 Quality bands are read first; where they leave nothing to use, the other bands are not read at all, which over slow
 links and cloudy places saves most of the bytes. Only the pixels of the grid are read.
+
+A day that lies off the others (``stack.survey`` measures by how much) is read aside by as much, so that its pixels are
+resampled once. Where the pixels of a file are those of the grid, by cubic convolution on the pixels of the file:
+bilinear interpolation blurs a shifted scene about as much as it improves its place, and takes up to half of the
+contrast of single pixels (docs/coregistration.md).
 """
 
 from __future__ import annotations
@@ -42,17 +47,30 @@ GDAL_OPTIONS = {
 MAX_SOURCE_PIXELS = 40_000_000
 """Refuse to read more pixels than this from one band at once: a guard against absurd rasters."""
 
+_TAPS = 2
+"""Pixels on each side that cubic convolution needs."""
+
 PICTURE_WHITE = 0.30
 """Reflectance that is drawn white in pictures."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """The scenes of one look on one day, to be laid over one another; ``day`` counts from 1970-01-01 (UTC)."""
+    """The scenes of one look on one day, to be laid over one another; ``day`` counts from 1970-01-01 (UTC).
+
+    ``shift_x_m`` and ``shift_y_m`` say how far to the east and north the pictures lie from those of the other days
+    (metres, NaN = not measured); ``moved`` whether reading corrects that; ``aligned`` whether what is read lies on the
+    other days, because it was corrected or need not be. ``blank`` days show nothing usable and are not read.
+    """
 
     day: int
     look: str
     scenes: tuple[Scene, ...]
+    shift_x_m: float = math.nan
+    shift_y_m: float = math.nan
+    moved: bool = False
+    aligned: bool = False
+    blank: bool = False
 
     @property
     def scene_id(self) -> str:
@@ -63,6 +81,11 @@ class Day:
     def version(self) -> str:
         """The version of the first scene."""
         return self.scenes[0].version
+
+    @property
+    def aside_m(self) -> tuple[float, float]:
+        """How far to the east and north of a place its pixels are read, in metres."""
+        return (self.shift_x_m, self.shift_y_m) if self.moved else (0.0, 0.0)
 
 
 def by_day(scenes: Sequence[Scene]) -> list[Day]:
@@ -81,7 +104,7 @@ def load(
 
     Parameters
     ----------
-    days : what to read, from ``by_day``.
+    days : what to read, from ``by_day`` or ``survey``.
     sensor : how the bands are masked and which features are made of them.
     grid : where the pixels go.
     threads : files read at the same time.
@@ -103,6 +126,8 @@ def load(
     readable = np.ones(len(days), dtype=bool)
 
     def read(index: int) -> None:
+        if days[index].blank:
+            return
         bands, usable, failed = _mosaic(days[index], sensor, grid)
         skipped.extend(failed)
         readable[index] = len(failed) < len(days[index].scenes)
@@ -114,13 +139,16 @@ def load(
             for name, value in made.items():
                 features[name][index] = np.where(usable, value, np.nan)
             valid[index] = usable
+
+    def read_and_tell(index: int) -> None:
+        read(index)
         if progress:
             progress()
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=threads) as pool:
         # rasterio silences this warning while it resamples, which threads undo for one another.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        list(pool.map(read, range(len(days))))
+        list(pool.map(read_and_tell, range(len(days))))
     if len(days) and not readable.any():
         raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
     dims = ("time", "y", "x")
@@ -131,6 +159,9 @@ def load(
             "scene_id": ("time", np.array([d.scene_id for d in days], dtype=object)),
             "look": ("time", np.array([d.look for d in days], dtype=object)),
             "version": ("time", np.array([d.version for d in days], dtype=object)),
+            "shift_x_m": ("time", np.array([d.shift_x_m for d in days], dtype=np.float32)),
+            "shift_y_m": ("time", np.array([d.shift_y_m for d in days], dtype=np.float32)),
+            "aligned": ("time", np.array([d.aligned for d in days], dtype=bool)),
         },
         attrs={"grid_key": grid.key, "sensor": sensor.name},
     )
@@ -151,7 +182,7 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
         for name in sensor.picture:
             layer = np.full(grid.shape, np.nan, dtype=np.float32)
             for scene in day.scenes:
-                values = _read(scene, name, grid, Resampling.bilinear)
+                values = read_band(scene, name, grid, Resampling.bilinear, day.aside_m)
                 layer = np.where(np.isfinite(layer), layer, values)
             layers.append(layer)
     cube = np.stack(layers, axis=-1)
@@ -164,18 +195,16 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
 def _mosaic(day: Day, sensor: Sensor, grid: Grid) -> tuple[dict[str, FloatArray], BoolArray, list[Skipped]]:
     """Bands of one day, the first usable scene winning at each pixel; which pixels are usable; what failed."""
     measured = {b.name: Resampling.nearest if b.nearest else Resampling.bilinear for b in sensor.bands if not b.quality}
-    quality = [b.name for b in sensor.bands if b.quality]
     bands: dict[str, FloatArray] = {name: np.full(grid.shape, np.nan, dtype=np.float32) for name in measured}
     usable = np.zeros(grid.shape, dtype=bool)
     failed: list[Skipped] = []
     with rasterio.Env(**GDAL_OPTIONS):
         for scene in day.scenes:
             try:
-                codes = {name: _read(scene, name, grid, Resampling.nearest) for name in quality}
-                wanted = sensor.valid(codes) & ~usable if sensor.valid else ~usable
+                wanted = clear(scene, sensor, grid, day.aside_m) & ~usable
                 if not wanted.any():
                     continue
-                values = {name: _read(scene, name, grid, how) for name, how in measured.items()}
+                values = {name: read_band(scene, name, grid, how, day.aside_m) for name, how in measured.items()}
             except StackError as error:
                 failed.append(Skipped(scene.scene_id, "load", str(error)))
                 continue
@@ -187,14 +216,33 @@ def _mosaic(day: Day, sensor: Sensor, grid: Grid) -> tuple[dict[str, FloatArray]
     return bands, usable, failed
 
 
-def _read(scene: Scene, band: str, grid: Grid, resampling: Resampling) -> FloatArray:
-    """One band on the grid: float32 (rows, cols) in physical units, NaN where the file has no data."""
+def clear(scene: Scene, sensor: Sensor, grid: Grid, aside_m: tuple[float, float] = (0.0, 0.0)) -> BoolArray:
+    """Where the quality bands of a scene allow its use: bool (rows, cols)."""
+    if sensor.valid is None:
+        return np.ones(grid.shape, dtype=bool)
+    quality = [b.name for b in sensor.bands if b.quality]
+    return sensor.valid({name: read_band(scene, name, grid, Resampling.nearest, aside_m) for name in quality})
+
+
+def read_band(
+    scene: Scene, band: str, grid: Grid, resampling: Resampling, aside_m: tuple[float, float] = (0.0, 0.0)
+) -> FloatArray:
+    """One band on the grid: float32 (rows, cols) in physical units, NaN where the file has no data.
+
+    Parameters
+    ----------
+    aside_m : each pixel is read so many metres to the east and north of its place.
+
+    Raises
+    ------
+    StackError : the file cannot be read or put on the grid.
+    """
     asset = scene.assets[band]
     try:
         if asset.layer:
             return hdf5.read(asset, grid)
         with rasterio.open(asset.href, driver="GTiff") as source:
-            return _window(source, asset, grid, resampling)
+            return _window(source, asset, grid, resampling, aside_m)
     except StackError as error:
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be used: {error}") from error
     except (RasterioError, ValueError, OSError) as error:
@@ -216,17 +264,24 @@ class _Place:
     col: int
 
 
-def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> FloatArray:
+def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling, aside_m: tuple[float, float]) -> FloatArray:
     if source.crs is None:
         raise StackError("it has no coordinate reference system")
-    place = _place(source.crs.to_wkt(), tuple(source.transform)[:6], source.width, source.height, grid)
+    form = source.crs.to_wkt(), tuple(source.transform)[:6], source.width, source.height
+    right, up = aside_m[0] / grid.pixel_m, aside_m[1] / grid.pixel_m
+    reach = math.ceil(max(abs(right), abs(up))) + _TAPS if right or up else 0
+    place = _place(*form, grid, reach)
     target = np.full(grid.shape, np.nan, dtype=np.float32)
     if place.window is None:
         return target
     values = _physical(source.read(1, window=place.window), asset, source.nodata)
-    if place.factor:
-        fine = np.repeat(np.repeat(values, place.factor, axis=0), place.factor, axis=1)
-        _paste(target, fine, place.row, place.col)
+    if factor := place.factor:
+        row, col = place.row, place.col
+        if reach and resampling is Resampling.nearest:
+            row, col = row + round(up), col - round(right)
+        elif reach:
+            values = _sampled(values, -up / factor, right / factor)
+        _paste(target, np.repeat(np.repeat(values, factor, axis=0), factor, axis=1), row, col)
         return target
     reproject(
         values,
@@ -234,7 +289,7 @@ def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> Fl
         src_transform=source.window_transform(place.window),
         src_crs=source.crs,
         src_nodata=np.nan,
-        dst_transform=grid.transform,
+        dst_transform=Affine.translation(*aside_m) * grid.transform,
         dst_crs=f"EPSG:{grid.epsg}",
         dst_nodata=np.nan,
         resampling=resampling,
@@ -242,16 +297,54 @@ def _window(source: Any, asset: Asset, grid: Grid, resampling: Resampling) -> Fl
     return target
 
 
+def _sampled(values: FloatArray, down: float, right: float) -> FloatArray:
+    """Values at places so many pixels down and to the right, by cubic convolution; linear beside missing ones.
+
+    Source: Keys (1981), doi:10.1109/TASSP.1981.1163711.
+    """
+    cubic = linear = values
+    for axis, by in ((0, down), (1, right)):
+        whole = math.floor(by)
+        t = by - whole
+        near = [1 - t, t]
+        far = [
+            t * (-1 + t * (2 - t)) / 2,
+            1 + t**2 * (3 * t - 5) / 2,
+            t * (1 + t * (4 - 3 * t)) / 2,
+            t**2 * (t - 1) / 2,
+        ]
+        cubic = _weighted(cubic, far, whole - 1, axis)
+        linear = _weighted(linear, near, whole, axis)
+    return np.where(np.isnan(cubic), linear, cubic)
+
+
+def _weighted(values: FloatArray, weights: Sequence[float], first: int, axis: int) -> FloatArray:
+    """Sum of weighted neighbours along an axis, from ``first`` on; missing where one that counts is missing."""
+    size = values.shape[axis]
+    total = np.zeros_like(values)
+    for k, weight in enumerate(weights):
+        if weight:
+            place = np.arange(size) + first + k
+            part = values.take(np.clip(place, 0, size - 1), axis=axis)
+            outside = (place < 0) | (place >= size)
+            part[(slice(None), outside) if axis else outside] = np.nan
+            total += np.float32(weight) * part
+    return total
+
+
 @lru_cache(maxsize=4096)
-def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid: Grid) -> _Place:
-    """Cached, because all dates of one band lie alike and comparing reference systems is slow."""
+def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid: Grid, reach: int) -> _Place:
+    """The window and so many grid pixels around it.
+
+    Cached, because all dates of one band lie alike and comparing reference systems is slow.
+    """
     place, crs = Affine(*transform), CRS.from_wkt(wkt)
     if place.b or place.d or place.a <= 0 or place.e >= 0:
         raise StackError("it is not north-up")
     same = crs.to_epsg() == grid.epsg
     bounds = grid.bounds if same else transform_bounds(f"EPSG:{grid.epsg}", crs, *grid.bounds, densify_pts=5)
     factor = _aligned(place, grid) if same else None
-    margin = 0 if factor else 2
+    margin = 0 if factor and not reach else 2 + math.ceil(reach * grid.pixel_m / place.a)
     left = max(0, math.floor((bounds[0] - place.c) / place.a + 1e-6) - margin)
     top = max(0, math.floor((bounds[3] - place.f) / place.e + 1e-6) - margin)
     right = min(width, math.ceil((bounds[2] - place.c) / place.a - 1e-6) + margin)

@@ -1,0 +1,172 @@
+"""One look at all days of a place before its pixels are read: which show anything, how far each lies off the others,
+and whether the numbers of each scene mean what its item says.
+
+Only the quality bands and one other band are read, on a frame around the place that is large enough to hold a pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+
+from compoundwatch.errors import StackError
+from compoundwatch.grid import Grid
+from compoundwatch.model import FloatArray, Scene, Sensor, Skipped
+from compoundwatch.stack import coregister
+from compoundwatch.stack.coregister import Shift
+from compoundwatch.stack.load import GDAL_OPTIONS, Day, clear, read_band
+
+FRAME_PIXELS = (64, 256)
+"""Smallest and largest side of the frame."""
+WELL_SEEN = 0.5
+MEASURABLE = 2 / 3
+"""A place is too plain where fewer of the days that show WELL_SEEN of the frame can be measured."""
+STAGE = "align"
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one scene shows of the frame: float32 (rows, cols), NaN = not usable; None = it could not be read."""
+
+    scene: Scene
+    values: FloatArray | None
+    failure: str = ""
+
+
+def frame_around(grid: Grid) -> Grid:
+    """The frame on which the days of a grid are compared: as large as the grid, within FRAME_PIXELS, same centre."""
+    rows, cols = (int(np.clip(n, *FRAME_PIXELS)) for n in grid.shape)
+    left = grid.left + (grid.cols - cols) // 2 * grid.pixel_m
+    top = grid.top - (grid.rows - rows) // 2 * grid.pixel_m
+    return Grid(grid.epsg, left, top, grid.pixel_m, rows, cols)
+
+
+def survey(
+    days: Sequence[Day],
+    sensor: Sensor,
+    grid: Grid,
+    reference_day: int,
+    threads: int = 8,
+    progress: Callable[[], None] | None = None,
+) -> tuple[list[Day], list[Skipped]]:
+    """Measure how far each day lies off the others, and find days and scenes that are not to be used.
+
+    Parameters
+    ----------
+    days : what there is, from ``by_day``.
+    sensor : which band the days are aligned on; a sensor without one is not surveyed.
+    grid : the grid of the place.
+    reference_day : days before this one (since 1970-01-01) make the reference.
+    threads : days read at the same time.
+    progress : called once after each day.
+
+    Returns
+    -------
+    The days to read, each with its shift, and what was left out and why.
+
+    Raises
+    ------
+    StackError : not one scene could be read.
+    """
+    if sensor.align_on is None or not days:
+        return list(days), []
+    frame = frame_around(grid)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+
+        def look(day: Day) -> list[_View]:
+            views = [_view(scene, sensor, frame) for scene in day.scenes]
+            if progress:
+                progress()
+            return views
+
+        seen = list(pool.map(look, days))
+        failed = [v for views in seen for v in views if v.values is None]
+        if len(failed) == sum(map(len, seen)):
+            raise StackError(f"none of the {len(days)} days could be read; the first reason: {failed[0].failure}")
+        left_out = [Skipped(v.scene.scene_id, "load", v.failure) for v in failed]
+        kept = [
+            (replace(day, scenes=tuple(v.scene for v in good)), _laid_together(good))
+            for day, views in zip(days, seen, strict=True)
+            if (good := [v for v in views if v.values is not None])
+        ]
+        before = [k for k, (day, _) in enumerate(kept) if day.day < reference_day]
+        shifts = coregister.align([layer for _, layer in kept], before, pool.map)
+    whole = frame.rows >= grid.rows and frame.cols >= grid.cols
+    kept_days = [replace(day, blank=whole and not np.isfinite(layer).any()) for day, layer in kept]
+    used, unaligned = _judged(kept_days, [layer for _, layer in kept], shifts, sensor)
+    return used, sorted(left_out + unaligned, key=lambda s: s.item_id)
+
+
+def _view(scene: Scene, sensor: Sensor, frame: Grid) -> _View:
+    """Read what a scene shows; the band is not read where nothing of it may be used."""
+    assert sensor.align_on is not None
+    try:
+        with rasterio.Env(**GDAL_OPTIONS):
+            usable = clear(scene, sensor, frame)
+            if not usable.any():
+                return _View(scene, np.full(frame.shape, np.nan, dtype=np.float32))
+            values = read_band(scene, sensor.align_on, frame, Resampling.bilinear)
+    except StackError as error:
+        return _View(scene, None, str(error))
+    return _View(scene, np.where(usable, values, np.float32(np.nan)))
+
+
+def _laid_together(views: Sequence[_View]) -> FloatArray:
+    """The scenes of one day, the first that shows a pixel winning."""
+    layers = [v.values for v in views if v.values is not None]
+    whole = layers[0]
+    for layer in layers[1:]:
+        whole = np.where(np.isfinite(whole), whole, layer)
+    return whole
+
+
+def _judged(
+    days: Sequence[Day], layers: Sequence[FloatArray], shifts: Sequence[Shift | None], sensor: Sensor
+) -> tuple[list[Day], list[Skipped]]:
+    """Days with their shifts, without those that cannot be trusted to lie where they should."""
+    good = [s is not None and s.trusted for s in shifts]
+    well_seen = [k for k, layer in enumerate(layers) if np.isfinite(layer).mean() >= WELL_SEEN]
+    if sum(good[k] for k in well_seen) < max(MEASURABLE * len(well_seen), coregister.MIN_REFERENCE_SCENES):
+        reason = (
+            f"how far the days lie off one another could be measured on only {sum(good)} of {len(days)}, because the "
+            "place is too plain or seldom clear; all are used where they lie"
+        )
+        return list(days), [Skipped(sensor.name, STAGE, reason, routine=True)]
+    used: list[Day] = []
+    skipped: list[Skipped] = []
+    for day, layer, shift in zip(days, layers, shifts, strict=True):
+        if day.blank:
+            used.append(day)
+        elif reason := _why_not(shift, layer, sensor.pixel_m):
+            # A shift that parts of the frame agree on and that no archive should have is news; cloud is not.
+            news = shift is not None and shift.trusted
+            skipped += [Skipped(s.scene_id, STAGE, reason, routine=not news) for s in day.scenes]
+        elif shift is not None:
+            used.append(_with(day, shift, sensor.pixel_m))
+    return used, skipped
+
+
+def _why_not(shift: Shift | None, layer: FloatArray, pixel_m: float) -> str:
+    """Why a day is left out; empty where it is not."""
+    percent = f"{100 * float(np.isfinite(layer).mean()):.0f} % of the surroundings clear"
+    if shift is None:
+        return f"how far it lies off the other days cannot be measured with {percent}"
+    if not shift.trusted:
+        return f"how far it lies off the other days cannot be told: it resembles them too little, with {percent}"
+    if not shift.plausible:
+        return (
+            f"it lies {shift.length * pixel_m:.0f} m off the other days, more than the "
+            f"{coregister.MAX_SHIFT * pixel_m:.0f} m that are corrected"
+        )
+    return ""
+
+
+def _with(day: Day, shift: Shift, pixel_m: float) -> Day:
+    return replace(
+        day, shift_x_m=shift.right * pixel_m, shift_y_m=-shift.down * pixel_m, moved=shift.worthwhile, aligned=True
+    )
