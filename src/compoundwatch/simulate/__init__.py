@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,8 @@ def simulate(
             written = _take(beside, dict(reversed(looks.items())), progress)
             rows = [row for made in written.values() for row, _ in made]
             if "black_marble" in used:
-                lights = import_module("compoundwatch.simulate.lights")
+                from compoundwatch.simulate import lights
+
                 dates = [start + dt.timedelta(days=k) for k in range(last - first + 1)]
                 rows += lights.write_nights(beside, region, dates, nights)
             found = [(COLLECTIONS[name], [item for _, item in made]) for name, made in written.items()]
