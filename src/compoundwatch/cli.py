@@ -237,6 +237,33 @@ def compare(
 
 
 @main.command()
+@click.argument("folders", metavar="DIR...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--event", "event_ids", multiple=True, metavar="ID", help="Hold the sites against this event; may repeat."
+)
+@click.option("--events", type=FILE, help="CSV file of events in place of those of the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_guarded
+def summary(folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path | None, as_json: bool) -> int:
+    """Say what holds for how many of the sites in the results DIR, before or after which raid, and how surely.
+
+    \b
+    Examples:
+      compoundwatch summary result
+      compoundwatch summary january/ february/ --event 2026-01-18-bavet-ultimatum --json
+    """
+    from compoundwatch import pipeline
+
+    found = pipeline.summarise(folders, event_ids=event_ids or None, events=events)
+    if as_json:
+        click.echo(json.dumps(pipeline.describe_summary(found), ensure_ascii=False, indent=2))
+    else:
+        for heading, paragraphs in pipeline.summary_text(found):
+            click.echo(f"{heading}\n" + "".join(f"  {p}\n" for p in paragraphs))
+    return DONE if found.n_answered == found.n_sites else INCOMPLETE
+
+
+@main.command()
 @click.option("--out", type=FILE, required=True, help="New or empty folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal places.")
 @_guarded

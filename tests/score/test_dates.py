@@ -55,14 +55,18 @@ def test_a_change_is_spread_over_the_gap_between_two_views():
 
 
 def test_each_gap_keeps_its_share():
-    """Dates 102 and 108, six days apart, stand for 99..105 and 105..111, their ends by halves; views cut at 105."""
-    found = change_days(state({102: 0.75, 108: 0.25}), [99, 105, 111])
-    # Day 99 itself belongs to the time before the first view: half a day of six, 0.75 / 12.
-    assert found.between(99, 105) == pytest.approx(0.75 + 0.25 / 12 - 0.25 / 12 / 12 + 0.25 / 12, abs=0.02)
-    inner = 0.75 * 11 / 12 + 0.25 / 12  # the rest of the first date, and the half day of the second
-    assert found.between(100, 104) == pytest.approx(inner * 5 / 6)
-    assert found.between(99, 99) == pytest.approx(0.75 / 12 + inner / 12)
-    assert found.between(106, 110) == pytest.approx(0.25 * 11 / 12 * 5 / 6)
+    """A date on the day of a view belongs to the gap that ends there: the view shows the change."""
+    found = change_days(state({102: 0.5, 105: 0.25, 108: 0.25}), [99, 105, 111])
+    assert found.between(100, 104) == pytest.approx(0.75 * 5 / 6)
+    assert found.between(99, 99) == pytest.approx(0.75 / 12)
+    assert found.between(105, 105) == pytest.approx((0.75 + 0.25) / 12)
+    assert found.between(106, 110) == pytest.approx(0.25 * 5 / 6)
+
+
+def test_views_of_every_day_leave_each_date_its_neighbours():
+    """Dates three days apart and a view a day: thirds for three days, each spread over the day before it."""
+    found = change_days(state({103: 1.0, 106: 0.0}), range(90, 120))
+    assert (found.first, found.weight) == (101, pytest.approx([1 / 6, 1 / 3, 1 / 3, 1 / 6]))
 
 
 def test_without_views_the_reported_interval_is_one_gap():

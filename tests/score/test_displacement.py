@@ -106,7 +106,7 @@ def test_a_planted_displacement_is_found_with_date_lag_and_distance():
             assert abs(found.lag_days - 30) <= 20
             assert found.n_random_dates == 999
             assert found.n_relabellings == 792  # 12 choose 5: all of them
-            assert found.reason.startswith("consistent with displacement")
+            assert found.reason.startswith("Consistent with displacement")
             assert all(r.nearest == "s4" for r in found.receivers)
             first = pyproj.Geod(ellps="WGS84").inv(103.401, 10.001, 103.501, 10.001)[2] / 1000
             assert min(r.km for r in found.receivers) == pytest.approx(first, rel=0.006)
@@ -166,7 +166,7 @@ def test_too_few_sites_are_not_tested(change, why):
     assert not found.testable
     assert found.p_value is None
     assert found.receivers == ()
-    assert found.reason.startswith("not testable")
+    assert found.reason.startswith("Not testable")
     assert why in found.reason
 
 

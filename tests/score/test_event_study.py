@@ -56,7 +56,7 @@ def test_effect_and_errors_by_hand():
     assert (first.day_from, first.day_to, first.n_sites) == (-40, -30, 2)
     assert first.effect == pytest.approx((0 - 1 + 2 - 2) / 2)
     assert found.placebo_p is None
-    assert "inconclusive" in found.reason
+    assert "Inconclusive" in found.reason
 
 
 def test_errors_are_those_of_a_regression_clustered_by_site():
@@ -99,7 +99,7 @@ def test_a_planted_fall_is_found_with_its_rank_among_placebos():
     assert found.placebo_p == pytest.approx(1 / (1 + n))
     # Spans begin on days -5, 10, ...: dates from -5 + 360 to 670 - 90 (the event less 30, less 90), every 15 days.
     assert n == (580 - 355) // 15 + 1
-    assert found.reason.startswith("consistent with a fall: activity of 6 sites")
+    assert found.reason.startswith("Consistent with a fall: activity of 6 sites")
 
 
 def test_false_alarms_are_as_rare_as_the_level_says():
@@ -125,7 +125,7 @@ def test_too_few_sites_are_not_tested():
     assert not found.testable
     assert found.effect is None
     assert found.bins == ()
-    assert found.reason.startswith("not testable: 3 sites")
+    assert found.reason.startswith("Not testable: 3 sites")
 
 
 @pytest.mark.parametrize("day", [-50, 20, 1200])

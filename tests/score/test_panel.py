@@ -72,6 +72,20 @@ def test_the_sensor_with_most_measurements_is_used_unless_one_is_named():
     assert panel(series, [site("s", "ab")], "activity", 10, 100, "sentinel1").sensor == "sentinel1"
 
 
+def test_looks_of_different_level_are_not_mixed_up():
+    """A second look that is 10 higher everywhere changes nothing, though the site is seen in it later only."""
+    days, rng = list(range(100, 140, 5)), np.random.default_rng(0)
+    values = {k: (days, rng.normal(0, 1, 8)) for k in "sab"}
+    one = table(values)
+    two = table({k: (d, v + 10) for k, (d, v) in values.items()}).assign(look="other")
+    both = pd.concat([one[one["site_id"] != "s"], one[:4], two[two["site_id"] != "s"], two[4:8]], ignore_index=True)
+    found = panel(both, [site("s", "ab")], "activity", 5, 100).values[0]
+    wanted = panel(one, [site("s", "ab")], "activity", 5, 100).values[0]
+    assert np.ptp((found - wanted)[:4]) == pytest.approx(0)
+    assert np.ptp((found - wanted)[4:]) == pytest.approx(0)
+    assert np.abs(found - wanted).max() < 3
+
+
 def test_nothing_measured_gives_an_empty_panel():
     found = panel(table({"s": ([100], [np.nan])}), [site("s", "ab")], "activity", 10, 100)
     assert found.site_ids == ()

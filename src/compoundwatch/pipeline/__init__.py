@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.demonstrating import demo, demo_truth, simulate
     from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
     from compoundwatch.pipeline.inputs import read_area, read_settings
+    from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
     from compoundwatch.pipeline.watching import watch
 
 __all__ = [
@@ -21,13 +22,16 @@ __all__ = [
     "demo_truth",
     "describe",
     "describe_compare",
+    "describe_summary",
     "list_detectors",
     "list_sensors",
     "read_area",
     "read_settings",
     "result_files",
     "simulate",
+    "summarise",
     "summary",
+    "summary_text",
     "watch",
 ]
 
@@ -36,6 +40,7 @@ _HOMES = {
     "demonstrating": ("demo", "demo_truth", "simulate"),
     "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
     "inputs": ("read_area", "read_settings"),
+    "summarising": ("describe_summary", "summarise", "summary_text"),
     "watching": ("watch",),
 }
 

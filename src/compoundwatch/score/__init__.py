@@ -15,8 +15,9 @@ from compoundwatch.score.effects import Evidence, dates_to_try, evidence
 from compoundwatch.score.parameters import parameters
 from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
 from compoundwatch.score.states import LIGHTS, Seen, site_effect, site_state
+from compoundwatch.score.summary import summarise
 
-__all__ = ["TileSeries", "score_sites", "site_series", "tile_series"]
+__all__ = ["TileSeries", "score_sites", "site_series", "summarise", "tile_series", "usable_days"]
 
 Measurement = tuple[str, str, str]
 """Sensor, look, feature."""

@@ -94,9 +94,9 @@ def later_by(change: DayWeights, event: DayWeights) -> DayWeights:
 def change_days(state: SiteState, views: Sequence[int] = ()) -> DayWeights | None:
     """When a site changed, given that its state is right; None where no change is called.
 
-    Each date tried stands for the days nearer to it than to the next. Then all probability between two views is spread
-    evenly over the time between them; both views' own days get half a day's share, because the change came after the
-    one and before the other.
+    All probability between two views is spread evenly over the time between them; both views' own days get half a day's
+    share, because the change came after the one and before the other. Where views lie closer than the dates tried, each
+    date first stands for the days nearer to it than to the next.
 
     Parameters
     ----------
@@ -109,13 +109,12 @@ def change_days(state: SiteState, views: Sequence[int] = ()) -> DayWeights | Non
     gap = (day_number(state.change_date_earliest), day_number(state.change_date_latest))
     if not state.change_dates:
         return _from_interval(*gap)
-    spread = _cells(state.change_dates)
     edges = sorted({int(v) for v in views}) or list(gap)
-    return _over_gaps(spread, edges)
+    return _over_gaps(_cells(state.change_dates, edges), edges)
 
 
-def _cells(dates: Mapping[dt.date, float]) -> DayWeights:
-    """Spread dates on a grid over the days nearest to each."""
+def _cells(dates: Mapping[dt.date, float], edges: Sequence[int]) -> DayWeights:
+    """Spread dates on a grid over the days nearest to each, but for those in a gap as long as the grid is wide."""
     days = np.array(sorted(day_number(d) for d in dates), dtype=np.int64)
     weights = np.array([dates[d] for d in sorted(dates)], dtype=np.float64)
     step = int(np.diff(days).min()) if days.size > 1 else 1
@@ -123,9 +122,12 @@ def _cells(dates: Mapping[dt.date, float]) -> DayWeights:
     cell = np.full(2 * half + 1, 1 / step)
     if step % 2 == 0:
         cell[[0, -1]] /= 2
-    line = np.zeros(int(days[-1] - days[0]) + 1)
-    line[days - days[0]] = weights / weights.sum()
-    return DayWeights(int(days[0]) - half, np.convolve(line, cell))
+    ends = np.searchsorted(edges, days)
+    inside = (ends > 0) & (ends < len(edges))
+    long = inside & (np.diff(edges, prepend=edges[0], append=edges[-1])[ends] >= step)
+    line = np.zeros((2, int(days[-1] - days[0]) + 1 + 2 * half))
+    line[long.astype(int), days - days[0] + half] = weights / weights.sum()
+    return DayWeights(int(days[0]) - half, np.convolve(line[0], cell, mode="same") + line[1])
 
 
 def _over_gaps(weights: DayWeights, edges: Sequence[int]) -> DayWeights:

@@ -130,7 +130,7 @@ def of_panel(
     steps = _standardised(_steps(whole.values, search.window))
     found = _find(steps, treated, zero, search)
     if not np.isfinite(found.fall + found.rise):
-        problem = f"not testable: too few sites were seen around {event.event_id}."
+        problem = f"Not testable: too few sites were seen around {event.event_id}."
         return _untested(event, whole.sensor, feature, names, treated, problem)
     excess = [_excess(_pool(steps, group.astype(np.float64)), search.window, past) for group in (treated, ~treated)]
     at_random = _random_dates(steps, treated, zero, search, settings.draws, rng)
@@ -141,7 +141,7 @@ def of_panel(
     lag = (found.rise_at - found.fall_at) * whole.width
     lag_low, lag_high = _lag_interval(steps, treated, zero, search, rng)
     receivers, km = _receivers(whole, sites, treated, steps[:, found.rise_at])
-    begin = "consistent with displacement" if p_value <= LIMIT else "inconclusive about displacement"
+    begin = "Consistent with displacement" if p_value <= LIMIT else "Inconclusive about displacement"
     fall_days = int(whole.starts[found.fall_at]) - day_number(event.earliest)
     return Displacement(
         event_id=event.event_id,
@@ -190,14 +190,14 @@ def _untestable(treated: BoolArray, past: int, seen_after: bool, event: Event, s
     n, m = int(treated.sum()), int((~treated).sum())
     if n < settings.min_treated or m < settings.min_others or math.comb(n + m, n) < settings.min_choices:
         return (
-            f"not testable: {n} sites of {event.event_id} and {m} others with controls, where {settings.min_treated} "
+            f"Not testable: {n} sites of {event.event_id} and {m} others with controls, where {settings.min_treated} "
             f"and {settings.min_others} are needed."
         )
     if not seen_after:
-        return f"not testable: the series end too soon after {event.event_id}."
+        return f"Not testable: the series end too soon after {event.event_id}."
     if past * settings.bin_days < settings.min_past_days:
         return (
-            f"not testable: the series begin too late to know how sites wander before {event.event_id}; "
+            f"Not testable: the series begin too late to know how sites wander before {event.event_id}; "
             f"{settings.min_past_days} days of steps are needed."
         )
     return ""

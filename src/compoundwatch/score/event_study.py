@@ -88,7 +88,7 @@ def event_study(
         seen = [k for k, value in enumerate(per_site) if np.isfinite(value)]
     if window is None or len(seen) < settings.min_sites:
         n = 0 if window is None else len(seen)
-        why = f"not testable: {n} sites of {event.event_id} were seen often enough before and after it"
+        why = f"Not testable: {n} sites of {event.event_id} were seen often enough before and after it"
         return _untested(event, whole.sensor, feature, f"{why}, where {settings.min_sites} are needed.")
     used = Panel(whole.sensor, tuple(whole.site_ids[k] for k in seen), whole.starts, whole.width, whole.values[seen])
     mean, error, low, high, p = pooled(_effects(used.values, window))
@@ -226,7 +226,7 @@ def _reason(
 ) -> str:
     mean, low, high = effect
     clear = (low > 0 or high < 0) and placebo_p is not None and placebo_p <= PLACEBO_LIMIT
-    begin = ("consistent with a fall" if mean < 0 else "consistent with a rise") if clear else "inconclusive"
+    begin = ("Consistent with a fall" if mean < 0 else "Consistent with a rise") if clear else "Inconclusive"
     said = (
         f"{begin}: {feature} of {n} sites moved by {mean:+.2f} ({low:+.2f} to {high:+.2f}) against their controls "
         f"after {event.event_id}; "

@@ -41,6 +41,9 @@ def panel(
 ) -> Panel:
     """Mean of each site per span of days minus the median of the means of its controls.
 
+    Where there are several looks, each look of a place counts from its own median over all dates, since two looks may
+    differ in level.
+
     Parameters
     ----------
     series : columns of ``model.SERIES_COLUMNS``, sites and controls together.
@@ -62,8 +65,11 @@ def panel(
     rows = rows[rows["sensor"] == sensor]
     if rows.empty:
         return Panel(sensor, (), np.zeros(0, dtype=np.int64), width, np.zeros((0, 0)))
+    value = rows["value"]
+    if rows["look"].nunique() > 1:
+        value = value - value.groupby([rows["site_id"], rows["look"]]).transform("median")
     span = (day_numbers(rows["acquired"]) - origin) // width
-    table = rows["value"].groupby([rows["site_id"], span]).mean().unstack()
+    table = value.groupby([rows["site_id"], span]).mean().unstack()
     spans = np.arange(int(span.min()), int(span.max()) + 1, dtype=np.int64)
     table = table.reindex(columns=spans)
     ids, values = [], []

@@ -31,7 +31,7 @@ from compoundwatch.score.dates import DayWeights, Float64
 from compoundwatch.score.displacement import displacement
 from compoundwatch.score.event_study import event_study
 from compoundwatch.score.holding import holding, spells
-from compoundwatch.score.verdicts import DATED, DEPARTURES, concerns, verdicts
+from compoundwatch.score.verdicts import DATED, DEPARTURES, verdicts
 
 COUNTED = tuple(s for s in State if s is not State.NOT_OBSERVABLE)
 TOLD: Mapping[State, str] = {
@@ -42,7 +42,10 @@ TOLD: Mapping[State, str] = {
     State.LIGHTS_ONLY: "with a cut of lights alone",
     State.UNCHANGED: "with no change",
 }
-"""How a count of sites in a state is told, after "consistent"."""
+"""How a count of sites in a state is told, after "the measurements are consistent"."""
+
+WORTH_TELLING = 0.05
+"""Expected numbers below this are not put into a sentence."""
 
 CAVEAT = (
     "These are expected numbers and intervals from the probabilities of single sites, taken as independent of one "
@@ -83,7 +86,7 @@ def summarise(
     history: Sequence[SiteState],
     sites: Sequence[Site],
     events: Sequence[Event],
-    told_events: Sequence[str],
+    told_events: Sequence[str] | None,
     series: pd.DataFrame,
     views: Mapping[str, Sequence[int]],
     rng: np.random.Generator,
@@ -97,7 +100,7 @@ def summarise(
     history : all that was ever said, the latest included.
     sites : polygons of the sites with the ids of their controls.
     events : all events; those of which is told, and others that may confound them.
-    told_events : ids of the events that the sites are held against.
+    told_events : ids of the events that the sites are held against; None = the raids that fall into the time watched.
     series : columns of ``model.SERIES_COLUMNS``, sites and controls together.
     views : per site, the days (since 1970-01-01) on which it was seen well enough.
     rng : source of the random dates, labels and durations.
@@ -116,7 +119,7 @@ def summarise(
     }
     found, withdrawn = spells(history)
     held = verdicts(states, events, settings, views)
-    chosen = [e for e in events if e.event_id in told_events]
+    told = _default_events(events, held) if told_events is None else told_events
     unseen = tuple(s.site_id for s in silent if not s.probability)
     inconclusive = tuple(s.site_id for s in silent if s.probability)
     days = sorted(s.as_of for s in states)
@@ -132,7 +135,7 @@ def summarise(
         spells=found,
         withdrawn=withdrawn,
         holding=holding(found, rng, level=settings.level),
-        events=tuple(_about(e, held, states, sites, series, rng, settings) for e in chosen),
+        events=tuple(_about(e, held, states, sites, series, rng, settings) for e in events if e.event_id in told),
         sentence=_sentence(states, len(answered), len(unseen), len(inconclusive), counts, settings.level),
         caveat=CAVEAT,
     )
@@ -176,14 +179,10 @@ def _share(verdict: Verdict, timing: Timing) -> float:
     return verdict.probability[timing] / changed if changed > 0 else 0.0
 
 
-def told_by_default(events: Sequence[Event], site_ids: Sequence[str], held: Sequence[Verdict]) -> tuple[str, ...]:
-    """Ids of the raids of which something can be said at one of the sites at least."""
+def _default_events(events: Sequence[Event], held: Sequence[Verdict]) -> tuple[str, ...]:
+    """Ids of the raids of which something can be said at one site at least."""
     seen = {v.event_id for v in held if v.probability}
-    return tuple(
-        e.event_id
-        for e in events
-        if e.kind == "raid" and e.event_id in seen and any(concerns(e, site_id) for site_id in site_ids)
-    )
+    return tuple(e.event_id for e in events if e.kind == "raid" and e.event_id in seen)
 
 
 # -------------------------------------------------------------------------------------------------------------- words
@@ -207,20 +206,19 @@ def _sentence(
 ) -> str:
     days = sorted(s.as_of for s in states)
     when = f"on {days[0]}" if days[0] == days[-1] else f"between {days[0]} and {days[-1]}"
-    silent = f"{n_inconclusive} are inconclusive and {n_unseen} not observable"
+    silent = f"{n_inconclusive} inconclusive and {n_unseen} not observable"
     if not n_answered:
-        return f"Of {len(states)} sites judged {when}, none has an answer: {silent}."
+        return f"None of {len(states)} sites judged {when} has an answer: {silent}."
     told = [
-        f"{_number(counts[state])} {words}"
-        for state, words in TOLD.items()
-        if counts[state].expected >= 0.05 or state in (State.EMPTIED, State.UNCHANGED)
+        f"{words} at {'an expected ' * (k == 0)}{_number(counts[state])}"
+        for k, (state, words) in enumerate(TOLD.items())
+        if counts[state].expected >= WORTH_TELLING or state in (State.EMPTIED, State.UNCHANGED)
     ]
     left = counts[State.EMPTIED]
-    allowed = f"; with these, {left.at_most} at most may have emptied" if left.at_most > left.high else ""
-    return (
-        f"Of {len(states)} sites judged {when}, {n_answered} have an answer; of these an expected number ({level:.0%} "
-        f"interval) is consistent {_joined(told)}. {silent}{allowed}."
-    )
+    allowed = f"; counting these, up to {left.at_most} may have emptied" if left.at_most > left.high else ""
+    begin = f"Of {len(states)} sites judged {when}, {n_answered} have an answer"
+    end = f" The others are {silent}{allowed}." if n_answered < len(states) else ""
+    return f"{begin}: the measurements are consistent {_joined(told)} of them ({level:.0%} intervals).{end}"
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -233,11 +231,14 @@ def _event_sentence(
     about = f"the {event.kind} of {_days(event)} ({event.place})"
     if not n_answered:
         return f"Not observable: nothing can be said of the {n} sites that {about} concerns."
+    near = f"{settings.at_days} day{'s' * (settings.at_days != 1)}"
     before, at, after, undated = (_number(fell[t]) for t in (*DATED, Timing.UNDATED))
-    more = f"; at {undated} it may have fallen on an unknown day" if fell[Timing.UNDATED].expected >= 0.05 else ""
+    more = (
+        f"; at {undated} it may have fallen on an unknown day" if fell[Timing.UNDATED].expected >= WORTH_TELLING else ""
+    )
     return (
         f"Of {n} sites that {about} concerns, {n_answered} could be held against it: activity is consistent with "
-        f"having fallen before it at an expected {before} of them, within {settings.at_days} days of it at {at} and "
+        f"having fallen before it at an expected {before} of them, within {near} of it at {at} and "
         f"after it at {after} ({settings.level:.0%} intervals){more}."
     )
 

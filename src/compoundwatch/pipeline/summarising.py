@@ -1,0 +1,146 @@
+"""The view over all sites: reads the folders of earlier runs and says what holds for how many, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compoundwatch import events as event_files
+from compoundwatch import score
+from compoundwatch.errors import SettingsError
+from compoundwatch.model import AreaOfInterest, Event, Role, Site, Summary, VerdictSettings, nearest
+from compoundwatch.outputs.manifest import plain
+from compoundwatch.outputs.reading import StoredWatch, read_watch
+from compoundwatch.score.holding import revival_text
+from compoundwatch.score.summary import holding_text
+
+
+def summarise(
+    folders: Sequence[Path | str],
+    *,
+    event_ids: Sequence[str] | None = None,
+    events: Path | str | None = None,
+    settings: VerdictSettings | None = None,
+    seed: int = 0,
+) -> Summary:
+    """What holds for how many of the sites that were watched, with its uncertainty.
+
+    Parameters
+    ----------
+    folders : results of ``watch``, of different areas or of the same on different days; of a site that is in several,
+        the latest counts, and how long it has been still is followed through all of them.
+    event_ids : events to hold the sites against; None = the raids that fall into the time watched.
+    events : path of a CSV file of events that takes the place of those in the folders.
+    settings : how sites are held against events; None = the defaults.
+    seed : seed of the random dates, labels and durations.
+
+    Raises
+    ------
+    SettingsError : a folder holds no result, an id names two places, or there is no such event.
+    AreaError : the file of events is wrong.
+    """
+    if not folders:
+        raise SettingsError("name at least one folder with a result of 'compoundwatch watch'")
+    stored = _in_order(folders)
+    latest = {state.site_id: run for run in stored for state in run.states}
+    sites = [site for run in stored for site in run.area.targets if latest.get(site.site_id) is run]
+    known = _events(stored, sites, Path(events) if events else None)
+    _check_events(event_ids, known)
+    history = [state for run in stored for state in run.states]
+    states = [state for run in stored for state in run.states if latest[state.site_id] is run]
+    renamed, series = _places_and_series(stored, latest)
+    views = {
+        site.site_id: score.usable_days(
+            series[series["site_id"] == site.site_id], latest[site.site_id].min_valid_fraction
+        )
+        for site in sites
+    }
+    rng = np.random.default_rng(seed)
+    return score.summarise(
+        states, history, renamed, known, event_ids, series, views, rng, settings or VerdictSettings()
+    )
+
+
+def _in_order(folders: Sequence[Path | str]) -> list[StoredWatch]:
+    """The runs by the day on which they judged, the same run once."""
+    runs: dict[str, StoredWatch] = {}
+    for folder in folders:
+        run = read_watch(Path(folder))
+        if not run.states:
+            raise SettingsError(f"{folder}: the result holds no site; watch at least one")
+        runs.setdefault(run.run_id, run)
+    ordered = sorted(runs.values(), key=lambda run: (max(s.as_of for s in run.states), run.run_id))
+    outlines: dict[str, Site] = {}
+    for run in ordered:
+        for site in run.area.targets:
+            other = outlines.setdefault(site.site_id, site)
+            if not other.geometry.intersects(site.geometry):
+                raise SettingsError(
+                    f"site '{site.site_id}' is '{other.name}' in one folder and '{site.name}' elsewhere in another; "
+                    "give each place an id of its own"
+                )
+    return ordered
+
+
+def _places_and_series(
+    stored: Sequence[StoredWatch], latest: Mapping[str, StoredWatch]
+) -> tuple[list[Site], pd.DataFrame]:
+    """The sites and the series of their latest runs; controls get names of their own per run, for ids may repeat."""
+    sites, tables = [], []
+    for run in stored:
+        mine = [s for s in run.area.targets if latest.get(s.site_id) is run]
+        names = {s.site_id: f"{s.site_id}@{run.run_id}" for s in run.area.sites if s.role is Role.CONTROL}
+        sites += [replace(s, controls=tuple(names[c] for c in s.controls)) for s in mine]
+        kept = run.series[run.series["site_id"].isin([*names, *(s.site_id for s in mine)])]
+        tables.append(kept.assign(site_id=kept["site_id"].map(lambda k, names=names: names.get(k, k))))
+    return sites, pd.concat(tables, ignore_index=True)
+
+
+def _events(stored: Sequence[StoredWatch], sites: Sequence[Site], path: Path | None) -> tuple[Event, ...]:
+    """Events of a file, or those of all runs: the latest telling of each, with the sites of all of them."""
+    if path is not None:
+        return event_files.read_events(path, AreaOfInterest("summary", tuple(sites)))
+    found: dict[str, Event] = {}
+    for run in stored:
+        for event in run.area.events:
+            before = found.get(event.event_id)
+            scope = dict.fromkeys((*(before.scope if before else ()), *event.scope))
+            found[event.event_id] = replace(event, scope=tuple(scope))
+    return tuple(found.values())
+
+
+def _check_events(wanted: Sequence[str] | None, known: Sequence[Event]) -> None:
+    ids = [e.event_id for e in known]
+    for name in wanted or ():
+        if name not in ids:
+            close = nearest(name, ids)
+            hint = f"did you mean '{close}'?" if close else f"there are {', '.join(ids) or 'none'}"
+            raise SettingsError(f"there is no event '{name}'; {hint}")
+
+
+def describe_summary(summary: Summary) -> dict[str, Any]:
+    """A summary as plain values: dates as ISO text, missing as None."""
+    described: dict[str, Any] = plain(summary)
+    return described
+
+
+def summary_text(summary: Summary) -> list[tuple[str, list[str]]]:
+    """A summary in words: headings, each with its paragraphs."""
+    parts = [("All sites", [summary.sentence, f"Caveat: {summary.caveat}"])]
+    if summary.holding is not None:
+        told = [f"{spell.site_id}: {revival_text(spell)}" for spell in summary.spells]
+        withdrawn = [f"{site_id}: was called emptied once, and is not any more." for site_id in summary.withdrawn]
+        parts.append(("Does it hold", [holding_text(summary.holding), *told, *withdrawn]))
+    for about in summary.events:
+        lines = [about.sentence, f"Caveat: {about.caveat}"]
+        lines += [f"{v.site_id}: {v.reason}" for v in about.verdicts]
+        lines += [f"Pooled. {about.study.reason}", f"Displacement. {about.displacement.reason}"]
+        parts.append((f"{about.event.kind} {about.event.event_id}", lines))
+    if not summary.events:
+        parts.append(("Events", ["No raid falls into the time watched; name an event with --event."]))
+    return parts
