@@ -229,7 +229,7 @@ def test_a_compound_of_five_hectares_is_a_quarter_of_a_cell():
         for dy in np.linspace(0, CELL, 7)
     ]
     assert max(shares) == pytest.approx(0.24, abs=0.01)
-    assert min(shares) == pytest.approx(0.06, abs=0.005)
+    assert min(shares) == pytest.approx(0.06, abs=0.015)
     assert max(shares) < black_marble.MIN_SHARE
 
 
