@@ -21,7 +21,7 @@ from typing import Any
 
 from shapely.geometry import box, mapping
 
-from compoundwatch.catalogs.items import folder_rule, select
+from compoundwatch.catalogs.items import choose, folder_rule, to_scenes
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
 
@@ -98,6 +98,7 @@ class GranuleFolder:
         self._path = path
         self._found: list[tuple[Granule, Path]] | None = None
         self._strange: list[Skipped] = []
+        self._scenes: dict[str, tuple[list[Scene], list[Skipped]]] = {}
 
     def granules(self) -> list[tuple[Granule, Path]]:
         """Every granule with its path, read once, sorted by path.
@@ -134,10 +135,12 @@ class GranuleFolder:
         settings: SearchSettings,
     ) -> tuple[list[Scene], list[Skipped]]:
         """Scenes over a place and time; see ``catalogs.Catalog``."""
-        wanted = [(g, p) for g, p in self.granules() if covers(g, bounds, start, end)]
-        items = to_items(wanted, sensor)
-        scenes, left = select(items, bounds, start, end, sensor, settings, self.name, folder_rule(self._path))
-        return scenes, left + self._strange
+        if sensor.name not in self._scenes:  # a region has many sites, and a year many nights
+            items = to_items(self.granules(), sensor)
+            self._scenes[sensor.name] = to_scenes(items, sensor, self.name, folder_rule(self._path))
+        scenes, skipped = self._scenes[sensor.name]
+        kept, left = choose(scenes, bounds, start, end, sensor, settings, self.name)
+        return kept, skipped + left + self._strange
 
 
 def to_items(granules: Iterable[tuple[Granule, Path]], sensor: Sensor) -> list[dict[str, Any]]:

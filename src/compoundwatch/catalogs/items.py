@@ -128,10 +128,16 @@ def select(
     catalog: str,
     rule: HrefRule,
 ) -> tuple[list[Scene], list[Skipped]]:
-    """Turn items into scenes and keep what was asked for; servers do not always filter as they were told."""
-    from shapely.geometry import box
+    """Turn items into scenes and keep what was asked for."""
+    scenes, skipped = to_scenes(items, sensor, catalog, rule)
+    kept, left = choose(scenes, bounds, start, end, sensor, settings, catalog)
+    return kept, skipped + left
 
-    place = box(*bounds)
+
+def to_scenes(
+    items: Iterable[Mapping[str, Any]], sensor: Sensor, catalog: str, rule: HrefRule
+) -> tuple[list[Scene], list[Skipped]]:
+    """The scenes of a sensor among items, and what cannot be used and why."""
     scenes: list[Scene] = []
     skipped: list[Skipped] = []
     for item in items:
@@ -140,11 +146,29 @@ def select(
         try:
             if reason := _unsuited(item, sensor):
                 skipped.append(Skipped(str(item.get("id")), "search", reason, routine=True))
-                continue
-            scene = to_scene(item, sensor, catalog, rule)
+            else:
+                scenes.append(to_scene(item, sensor, catalog, rule))
         except CatalogError as error:
             skipped.append(Skipped(str(item.get("id")), "search", str(error)))
-            continue
+    return scenes, skipped
+
+
+def choose(
+    scenes: Iterable[Scene],
+    bounds: tuple[float, float, float, float],
+    start: dt.date,
+    end: dt.date,
+    sensor: Sensor,
+    settings: SearchSettings,
+    catalog: str,
+) -> tuple[list[Scene], list[Skipped]]:
+    """Keep the scenes that were asked for, one per acquisition; servers do not always filter as they were told."""
+    from shapely.geometry import box
+
+    place = box(*bounds)
+    found: list[Scene] = []
+    skipped: list[Skipped] = []
+    for scene in scenes:
         if not start <= scene.acquired.date() <= end:
             continue
         if scene.footprint is not None and not scene.footprint.intersects(place):
@@ -153,8 +177,8 @@ def select(
             reason = f"cloud cover {scene.cloud_percent:.0f} % is above {settings.max_cloud_percent:.0f} %"
             skipped.append(Skipped(scene.scene_id, "search", reason, routine=True))
             continue
-        scenes.append(scene)
-    kept, older = newest(scenes, sensor)
+        found.append(scene)
+    kept, older = newest(found, sensor)
     if len(kept) > settings.max_scenes:
         raise CatalogError(
             f"catalogue {catalog}: {len(kept)} scenes found, more than search.max_scenes = {settings.max_scenes}; "

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 import pystac
 from pystac.stac_io import DefaultStacIO
 
-from compoundwatch.catalogs.items import folder_rule, select
+from compoundwatch.catalogs.items import choose, folder_rule, to_scenes
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
 
@@ -40,6 +40,7 @@ class StaticCatalog:
         self.name = path.parent.resolve().name
         self._path = path
         self._items: list[dict[str, Any]] | None = None
+        self._scenes: dict[str, tuple[list[Scene], list[Skipped]]] = {}
 
     def items(self) -> list[dict[str, Any]]:
         """All items as dicts with absolute hrefs, read once.
@@ -82,8 +83,11 @@ class StaticCatalog:
         settings: SearchSettings,
     ) -> tuple[list[Scene], list[Skipped]]:
         """Scenes over a place and time; see ``catalogs.Catalog``."""
-        rule = folder_rule(self._path.parent)
-        return select(self.items(), bounds, start, end, sensor, settings, self.name, rule)
+        if sensor.name not in self._scenes:  # a region has many sites, and reading items costs more than choosing
+            self._scenes[sensor.name] = to_scenes(self.items(), sensor, self.name, folder_rule(self._path.parent))
+        scenes, skipped = self._scenes[sensor.name]
+        kept, left = choose(scenes, bounds, start, end, sensor, settings, self.name)
+        return kept, skipped + left
 
 
 def _absolute(item: pystac.Item) -> dict[str, Any]:

@@ -7,6 +7,7 @@ user did not name, are refused; attributes are never read.
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_CHUNK_BYTES = 256_000_000
 """Refuse layers whose smallest readable piece is larger: a guard against absurd files."""
+BLOCK = 32
+"""Side in cells of the squares that are read and kept (about 15 km for cells of 15 arc-seconds)."""
+MAX_BLOCKS = 65_536
+"""How many squares are kept: some 120 MB, which is three years of two satellites over seven regions of that size."""
 LATITUDES, LONGITUDES = "lat", "lon"
 """Layers beside the one that is read, which say where its rows and columns lie (degrees)."""
 
@@ -42,21 +47,60 @@ def read(asset: Asset, grid: Grid) -> FloatArray:
         its place, or its layer lies elsewhere than ``corner`` says.
     """
     try:
-        import h5py
+        import h5py  # noqa: F401
     except ImportError as error:
         raise StackError("reading HDF5 granules needs h5py; install it: pip install 'compoundwatch[lights]'") from error
     if asset.corner is None:
         raise StackError("the catalogue does not say where the layer lies (no proj:transform)")
+    target = np.full(grid.shape, np.nan, dtype=np.float32)
+    row, col = _cells(grid, asset.corner)
+    stamp = _stamp(asset.href)
+    for top in np.unique(row // BLOCK) * BLOCK:
+        for left in np.unique(col // BLOCK) * BLOCK:
+            here = (row >= top) & (row < top + BLOCK) & (col >= left) & (col < left + BLOCK)
+            if here.any():
+                stored = _block(asset.href, stamp, asset.layer, asset.corner, int(top), int(left))
+                target[here] = _physical(stored, asset)[row[here] - top, col[here] - left]
+    return target
+
+
+def _stamp(href: str) -> int:
+    """When the file was last changed: a file that is fetched anew is read anew."""
     try:
-        with h5py.File(asset.href, "r", locking=False) as file:
-            folder, _, name = asset.layer.strip("/").rpartition("/")
+        return os.stat(href).st_mtime_ns
+    except OSError as error:
+        raise StackError(f"the file is damaged or no HDF5 file ({type(error).__name__}); fetch it again") from error
+
+
+@lru_cache(maxsize=MAX_BLOCKS)
+def _block(
+    href: str, stamp: int, layer: str, corner: tuple[float, float, float], top: int, left: int
+) -> npt.NDArray[Any] | None:
+    """A square of stored numbers that starts at a cell of the layer; None where the layer has none of its cells.
+
+    Kept, because the sites of a region lie in the same few squares, and opening a granule costs more than reading it.
+    A square that sticks out of the layer is filled up with NaN.
+    """
+    import h5py
+
+    try:
+        with h5py.File(href, "r", locking=False) as file:
+            folder, _, name = layer.strip("/").rpartition("/")
             beside = _group(file, folder)
-            layer = _layer(beside, name)
-            _check_place(beside, layer, asset.corner)
-            return _sample(layer, asset, grid)
+            found = _layer(beside, name)
+            _check_place(beside, found, corner)
+            rows, cols = (range(max(0, at), min(at + BLOCK, n)) for at, n in zip((top, left), found.shape, strict=True))
+            if not rows or not cols:
+                return None
+            window = found[rows.start : rows.stop, cols.start : cols.stop]
     except (OSError, RuntimeError, KeyError, ValueError, OverflowError) as error:
         # The library's message may be long and hold paths, so only its kind is told.
         raise StackError(f"the file is damaged or no HDF5 file ({type(error).__name__}); fetch it again") from error
+    if window.shape == (BLOCK, BLOCK):
+        return np.asarray(window)
+    whole = np.full((BLOCK, BLOCK), np.nan, dtype=np.float32)
+    whole[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = window
+    return whole
 
 
 def _group(file: h5py.File, path: str) -> h5py.Group:
@@ -127,29 +171,20 @@ def _check_place(group: h5py.Group, layer: h5py.Dataset, corner: tuple[float, fl
             )
 
 
-def _sample(layer: h5py.Dataset, asset: Asset, grid: Grid) -> FloatArray:
-    """Values of the cells under the pixels of the grid; only the rows and columns between them are read."""
-    target = np.full(grid.shape, np.nan, dtype=np.float32)
-    assert asset.corner is not None
-    row, col, inside = _cells(grid, asset.corner, layer.shape)
-    if not inside.any():
-        return target
-    top, left = int(row[inside].min()), int(col[inside].min())
-    window = layer[top : int(row[inside].max()) + 1, left : int(col[inside].max()) + 1]
-    rule = asset.calibration
-    stored = np.asarray(window, dtype=np.float32)
-    values = stored * np.float32(rule.scale) + np.float32(rule.offset)
+def _physical(stored: npt.NDArray[Any] | None, asset: Asset) -> FloatArray:
+    """Stored numbers in physical units, float32 of the same shape, NaN = no data."""
+    if stored is None:
+        return np.full((BLOCK, BLOCK), np.nan, dtype=np.float32)
+    rule, numbers = asset.calibration, np.asarray(stored, dtype=np.float32)
+    values = numbers * np.float32(rule.scale) + np.float32(rule.offset)
     if rule.nodata is not None:
-        values[stored == np.float32(rule.nodata)] = np.nan
-    target[inside] = values[row[inside] - top, col[inside] - left]
-    return target
+        values[numbers == np.float32(rule.nodata)] = np.nan
+    return np.asarray(values)
 
 
 @lru_cache(maxsize=256)
-def _cells(
-    grid: Grid, corner: tuple[float, float, float], shape: tuple[int, int]
-) -> tuple[Index, Index, npt.NDArray[np.bool_]]:
-    """Row and column of the cell under each pixel's centre, and whether there is one; each (rows, cols).
+def _cells(grid: Grid, corner: tuple[float, float, float]) -> tuple[Index, Index]:
+    """Row and column of the cell under each pixel's centre, each int64 (rows, cols).
 
     Cached, because all nights of one tile lie alike.
     """
@@ -157,7 +192,4 @@ def _cells(
     x = grid.left + (np.arange(grid.cols) + 0.5) * grid.pixel_m
     y = grid.top - (np.arange(grid.rows) + 0.5) * grid.pixel_m
     lon, lat = transformer(grid.epsg, 4326).transform(*np.meshgrid(x, y))
-    row = np.floor((north - lat) / size).astype(np.int64)
-    col = np.floor((lon - west) / size).astype(np.int64)
-    inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
-    return row, col, inside
+    return np.floor((north - lat) / size).astype(np.int64), np.floor((lon - west) / size).astype(np.int64)
