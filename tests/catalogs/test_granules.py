@@ -12,10 +12,11 @@ from compoundwatch.catalogs.granules import Granule, GranuleFolder, parse_name
 from compoundwatch.errors import SettingsError
 from compoundwatch.grid import Grid
 from compoundwatch.model import SearchSettings
-from compoundwatch.sensors import sentinel2
+from compoundwatch.sensors import sentinel1, sentinel2
 from compoundwatch.sensors.black_marble import SENSOR
 from compoundwatch.stack import by_day, load
 from tests import granules
+from tests.support import EPSG, LEFT, SHAPE, TOP, reflectances, save_catalog, write_item
 
 SETTINGS = SearchSettings()
 YEAR = (dt.date(2025, 1, 1), dt.date(2025, 12, 31))
@@ -184,6 +185,28 @@ def test_what_the_folder_serves(tmp_path):
 def test_an_empty_folder_is_no_catalogue(tmp_path):
     with pytest.raises(SettingsError, match="with granules"):
         open_catalog(tmp_path, SETTINGS)
+
+
+def test_granules_beside_a_stac_catalogue_are_found(tmp_path):
+    """One folder holds both: each sensor gets its own."""
+    save_catalog(tmp_path, [write_item(tmp_path, "day", "2025-05-01T03:30:00", reflectances())])
+    assert not open_catalog(tmp_path, SETTINGS).serves(SENSOR)
+    touch(tmp_path, "granules/" + granules.name())
+    for location in (tmp_path, tmp_path / "catalog.json"):
+        catalog = open_catalog(location, SETTINGS)
+        assert catalog.serves(SENSOR)
+        assert catalog.serves(sentinel2.SENSOR)
+        assert [s.look for s in find(location)[0]] == ["snpp"]
+        day = Grid(EPSG, LEFT, TOP, 10.0, *SHAPE).lonlat_bounds
+        assert [s.scene_id for s in find(location, day, sensor=sentinel2.SENSOR)[0]] == ["day"]
+    assert not open_catalog(tmp_path, SETTINGS).serves(sentinel1.SENSOR)
+    assert find(tmp_path, sensor=sentinel1.SENSOR) == ([], [])
+
+
+def test_a_place_without_granules_or_items_is_no_catalogue(tmp_path):
+    touch(tmp_path, "granules/" + granules.name())
+    with pytest.raises(SettingsError, match="found no file"):
+        open_catalog(tmp_path / "items.json", SETTINGS)
 
 
 def test_two_tiles_of_a_night_are_one_mosaic_without_a_gap(tmp_path):

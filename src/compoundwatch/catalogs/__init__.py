@@ -52,7 +52,8 @@ class Catalog(Protocol):
 def open_catalog(location: str | Path, settings: SearchSettings) -> Catalog:
     """Open the catalogue at a URL, a short name of KNOWN, or a path.
 
-    A path is that of a catalog.json, of the folder that holds it, or of a folder with granules.
+    A path is that of a catalog.json, of the folder that holds it, or of a folder with granules; the two may lie beside
+    one another.
 
     Raises
     ------
@@ -71,16 +72,42 @@ def open_catalog(location: str | Path, settings: SearchSettings) -> Catalog:
     path = Path(text)
     if "://" in text:
         raise SettingsError(f"catalogue {text}: expected an https address or a folder, found another kind of address")
-    folder, path = path, path / "catalog.json" if path.is_dir() else path
-    if not path.is_file():
-        if folder.is_dir() and next(folder.rglob("*.h5"), None):
-            from compoundwatch.catalogs.granules import GranuleFolder
+    folder, path = (path, path / "catalog.json") if path.is_dir() else (path.parent, path)
+    if path.is_file():
+        return _Folder(path)
+    if path.name == "catalog.json" and next(folder.rglob("*.h5"), None):
+        from compoundwatch.catalogs.granules import GranuleFolder
 
-            return GranuleFolder(folder)
-        raise SettingsError(
-            f"catalogue {location}: expected a STAC address, one of {', '.join(KNOWN)}, or a folder with a "
-            f"catalog.json or with granules (*.h5); found no file {path}"
-        )
-    from compoundwatch.catalogs.static import StaticCatalog
+        return GranuleFolder(folder)
+    raise SettingsError(
+        f"catalogue {location}: expected a STAC address, one of {', '.join(KNOWN)}, or a folder with a "
+        f"catalog.json or with granules (*.h5); found no file {path}"
+    )
 
-    return StaticCatalog(path)
+
+class _Folder:
+    """A static STAC catalogue, and the granules beside it, which STAC does not describe."""
+
+    def __init__(self, path: Path) -> None:
+        from compoundwatch.catalogs.granules import GranuleFolder
+        from compoundwatch.catalogs.static import StaticCatalog
+
+        self._items, self._granules = StaticCatalog(path), GranuleFolder(path.parent)
+        self.name = self._items.name
+
+    def serves(self, sensor: Sensor) -> bool:
+        """Whether one of the two has a collection of the sensor; see ``Catalog``."""
+        return self._items.serves(sensor) or self._granules.serves(sensor)
+
+    def search(
+        self,
+        bounds: tuple[float, float, float, float],
+        start: dt.date,
+        end: dt.date,
+        sensor: Sensor,
+        settings: SearchSettings,
+    ) -> tuple[list[Scene], list[Skipped]]:
+        """Scenes of the items where these have the sensor, else of the granules; see ``Catalog``."""
+        described = self._items.serves(sensor) or not self._granules.serves(sensor)
+        chosen: Catalog = self._items if described else self._granules
+        return chosen.search(bounds, start, end, sensor, settings)
