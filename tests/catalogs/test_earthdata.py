@@ -147,6 +147,20 @@ def test_what_is_there_is_not_fetched_again(archive, tmp_path):
     assert first[0] == again[1]
 
 
+def test_sites_of_one_tile_are_asked_for_once(archive, tmp_path):
+    archive.add(granules.name())
+    asked = catalog(archive, tmp_path / "kept")
+    first, _ = find(asked)
+    questions = len(archive.asked)
+    west, south, east, north = GRID.lonlat_bounds
+    again, _ = asked.search((west + 1, south + 1, east + 1, north + 1), *YEAR, SENSOR, SETTINGS)
+    assert len(archive.asked) == questions
+    assert again == first
+    other, _ = asked.search((west + 10, south, east + 10, north), *YEAR, SENSOR, SETTINGS)
+    assert len(archive.asked) > questions
+    assert other == []
+
+
 def test_a_file_cut_short_by_hand_is_fetched_anew(archive, tmp_path):
     body = archive.add(granules.name())
     (tmp_path / "kept").mkdir()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compoundwatch.catalogs import open_catalog
-from compoundwatch.catalogs.granules import Granule, GranuleFolder, parse_name
+from compoundwatch.catalogs.granules import Granule, GranuleFolder, parse_name, tiles
 from compoundwatch.errors import SettingsError
 from compoundwatch.grid import Grid
 from compoundwatch.model import SearchSettings
@@ -91,6 +91,24 @@ def test_a_scene_is_dated_by_the_night_pass_within_its_day_in_utc(column, hour, 
     assert granule.acquired == dt.datetime(2025, 5, 3, tzinfo=dt.UTC) + dt.timedelta(hours=hour)
     longitude = -180 + 10 * column + 5
     assert f"{granule.acquired + dt.timedelta(hours=longitude / 15):%Y-%m-%d %H:%M}" == local
+
+
+@pytest.mark.parametrize(
+    ("bounds", "wanted"),
+    [
+        (PLACE, {(28, 7)}),
+        ((99.9, 9.9, 100.1, 10.1), {(27, 7), (28, 7), (27, 8), (28, 8)}),
+        ((-0.1, -0.2, -0.05, -0.1), {(17, 9)}),
+    ],
+)
+def test_tiles_under_a_place(bounds, wanted):
+    assert tiles(bounds) == wanted
+    for column, row in wanted:
+        west, south, east, north = parse_name(granules.name(tile=(column, row))).bounds
+        assert west <= bounds[2]
+        assert bounds[0] <= east
+        assert south <= bounds[3]
+        assert bounds[1] <= north
 
 
 # -------------------------------------------------------------------------------------------------------- search

@@ -25,7 +25,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from compoundwatch.catalogs.granules import Granule, covers, parse_name, to_items
+from compoundwatch.catalogs.granules import Granule, covers, parse_name, tiles, to_items
 from compoundwatch.catalogs.items import folder_rule, select
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
@@ -96,6 +96,7 @@ class Earthdata:
         self._system = system
         self._may_see_token = may_see_token
         self._auth: Auth | None = None
+        self._known: dict[tuple[Any, ...], list[Remote]] = {}
 
     def serves(self, sensor: Sensor) -> bool:
         """Whether the sensor is one for lights at night; see ``catalogs.Catalog``.
@@ -175,7 +176,16 @@ class Earthdata:
     def _find(
         self, product: str, bounds: tuple[float, float, float, float], start: dt.date, end: dt.date
     ) -> list[Remote]:
-        """Granules of one product over a place and time, newest answers of the archive."""
+        """Granules of one product over a place and time; sites in the same tiles are asked for once."""
+        question = (product, tiles(bounds), start, end)
+        if question not in self._known:
+            self._known[question] = self._ask(product, bounds, start, end)
+        return [r for r in self._known[question] if covers(r.granule, bounds, start, end)]
+
+    def _ask(
+        self, product: str, bounds: tuple[float, float, float, float], start: dt.date, end: dt.date
+    ) -> list[Remote]:
+        """What NASA's catalogue answers."""
         auth = self._login()
         from earthaccess import DataGranules
 
@@ -186,10 +196,9 @@ class Earthdata:
                 query.session = session
                 query.short_name(product).bounding_box(*bounds)
                 query.temporal(f"{start}T00:00:00Z", f"{end}T23:59:59Z")
-                found = [r for r in map(_remote, query.get_all()) if r and r.granule.product == product]
+                return [r for r in map(_remote, query.get_all()) if r and r.granule.product == product]
         except (RuntimeError, requests.RequestException, KeyError, ValueError, TypeError, AttributeError) as error:
             raise CatalogError(f"NASA's catalogue did not answer the search for {product} ({_kind(error)})") from None
-        return [r for r in found if covers(r.granule, bounds, start, end)]
 
     def _fetch(self, remotes: Sequence[Remote]) -> dict[str, Skipped]:
         """Fetch what is not in the folder yet; what could not be fetched, by name, and why."""

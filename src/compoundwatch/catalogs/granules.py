@@ -13,6 +13,7 @@ is the evening on which the night began, and west of it the morning on which it 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,6 +89,14 @@ def covers(granule: Granule, bounds: tuple[float, float, float, float], start: d
     west, south, east, north = granule.bounds
     over = west <= bounds[2] and bounds[0] <= east and south <= bounds[3] and bounds[1] <= north
     return over and start <= granule.day <= end
+
+
+def tiles(bounds: tuple[float, float, float, float]) -> frozenset[tuple[int, int]]:
+    """Column and row of the tiles over west, south, east, north (degrees)."""
+    west, south, east, north = bounds
+    columns = range(math.floor((west + 180) / TILE_DEGREES), math.floor((east + 180) / TILE_DEGREES) + 1)
+    rows = range(math.floor((90 - north) / TILE_DEGREES), math.floor((90 - south) / TILE_DEGREES) + 1)
+    return frozenset((column, row) for column in columns for row in rows)
 
 
 class GranuleFolder:
