@@ -159,7 +159,7 @@ def test_words_are_whole_and_carry_the_caveat(folder):
     result = CliRunner().invoke(main, ["summary", str(folder)])
     assert result.exit_code == 3
     text = result.output
-    assert "Of 10 sites judged on 2025-01-02, 8 have an answer" in text
+    assert "Of 10 sites judged on 2025-01-02, 8 answers could be given" in text
     assert "consistent with most activity having left at an expected 4.4 (3 to 6), with activity" in text
     assert "and with no change at 1.6 (1 to 3) of them (90% intervals). The others are 1 inconclusive and 1 not" in text
     assert "not observable; counting these, up to 8 may have emptied." in text

@@ -96,7 +96,7 @@ def test_sites_without_an_answer_are_in_no_count_but_in_what_may_be():
 def test_nothing_seen_is_said_as_such():
     found = summarise([unseen("a", {}), unseen("b", {})])
     assert found.sentence == (
-        f"None of 2 sites judged on {date(400)} has an answer: 0 inconclusive and 2 not observable."
+        f"Of 2 sites judged on {date(400)}, none has an answer: 0 inconclusive and 2 not observable."
     )
     assert found.holding is None
     with pytest.raises(ContractError):

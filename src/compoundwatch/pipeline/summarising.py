@@ -139,7 +139,8 @@ def summary_text(summary: Summary) -> list[tuple[str, list[str]]]:
     for about in summary.events:
         lines = [about.sentence, f"Caveat: {about.caveat}"]
         lines += [f"{v.site_id}: {v.reason}" for v in about.verdicts]
-        lines += [f"Pooled. {about.study.reason}", f"Displacement. {about.displacement.reason}"]
+        if len(about.verdicts) > 1:
+            lines += [f"Pooled. {about.study.reason}", f"Displacement. {about.displacement.reason}"]
         parts.append((f"{about.event.kind} {about.event.event_id}", lines))
     if not summary.events:
         parts.append(("Events", ["No raid falls into the time watched; name an event with --event."]))

@@ -188,6 +188,11 @@ def _default_events(events: Sequence[Event], held: Sequence[Verdict]) -> tuple[s
 # -------------------------------------------------------------------------------------------------------------- words
 
 
+def counted(n: int, what: str) -> str:
+    """A number with its noun: "1 site", "2 sites"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _number(found: Count) -> str:
     return f"{found.expected:.1f} ({found.low} to {found.high})"
 
@@ -208,7 +213,7 @@ def _sentence(
     when = f"on {days[0]}" if days[0] == days[-1] else f"between {days[0]} and {days[-1]}"
     silent = f"{n_inconclusive} inconclusive and {n_unseen} not observable"
     if not n_answered:
-        return f"None of {len(states)} sites judged {when} has an answer: {silent}."
+        return f"Of {counted(len(states), 'site')} judged {when}, none has an answer: {silent}."
     told = [
         f"{words} at {'an expected ' * (k == 0)}{_number(counts[state])}"
         for k, (state, words) in enumerate(TOLD.items())
@@ -216,7 +221,7 @@ def _sentence(
     ]
     left = counts[State.EMPTIED]
     allowed = f"; counting these, up to {left.at_most} may have emptied" if left.at_most > left.high else ""
-    begin = f"Of {len(states)} sites judged {when}, {n_answered} have an answer"
+    begin = f"Of {counted(len(states), 'site')} judged {when}, {counted(n_answered, 'answer')} could be given"
     end = f" The others are {silent}{allowed}." if n_answered < len(states) else ""
     return f"{begin}: the measurements are consistent {_joined(told)} of them ({level:.0%} intervals).{end}"
 
@@ -230,16 +235,16 @@ def _event_sentence(
 ) -> str:
     about = f"the {event.kind} of {_days(event)} ({event.place})"
     if not n_answered:
-        return f"Not observable: nothing can be said of the {n} sites that {about} concerns."
-    near = f"{settings.at_days} day{'s' * (settings.at_days != 1)}"
+        return f"Not observable: nothing can be said of the {counted(n, 'site')} that {about} concerns."
+    near = counted(settings.at_days, "day")
     before, at, after, undated = (_number(fell[t]) for t in (*DATED, Timing.UNDATED))
     more = (
         f"; at {undated} it may have fallen on an unknown day" if fell[Timing.UNDATED].expected >= WORTH_TELLING else ""
     )
     return (
-        f"Of {n} sites that {about} concerns, {n_answered} could be held against it: activity is consistent with "
-        f"having fallen before it at an expected {before} of them, within {near} of it at {at} and "
-        f"after it at {after} ({settings.level:.0%} intervals){more}."
+        f"Of {counted(n, 'site')} that {about} concerns, {n_answered} could be held against it: activity is consistent "
+        f"with having fallen before it at an expected {before} of them, within {near} of it at {at} and after it at "
+        f"{after} ({settings.level:.0%} intervals){more}."
     )
 
 
@@ -259,9 +264,9 @@ def holding_text(found: Holding) -> str:
             span = "not known" if low is None or high is None else f"{low:.0%} to {high:.0%}"
             shares.append(f"{share:.0%} ({span}) for more than {day} days")
     begin = (
-        f"Of {found.n_sites} sites whose activity fell, it came back at {found.n_ended} while they were watched; "
-        f"{found.n_sites - found.n_ended} were still when last judged (censored), and {found.n_interval_censored} "
-        "durations are known within an interval only."
+        f"Activity fell at {counted(found.n_sites, 'site')} and came back at {found.n_ended} while watched; "
+        f"{found.n_sites - found.n_ended} still when last judged (censored on the right), "
+        f"{counted(found.n_interval_censored, 'duration')} known within an interval only."
     )
     if not shares:
         return f"{begin} None was followed long enough to say how long stillness holds."

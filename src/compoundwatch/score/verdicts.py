@@ -26,6 +26,15 @@ CONFOUNDING: Mapping[str, str] = {
 }
 """Kinds of event that change what satellites measure without the departure or return that is looked for, and why."""
 
+WHAT: Mapping[State, str] = {
+    State.EMPTIED: "a fall of activity",
+    State.REOCCUPIED: "a fall of activity, which came back later,",
+    State.BUILDING: "construction that began",
+    State.DEMOLISHED: "demolition that began",
+    State.LIGHTS_ONLY: "a cut of lights",
+}
+"""The change that a site is held against an event with, in words."""
+
 ALL_SITES = "*"
 DATED = (Timing.BEFORE, Timing.AT, Timing.AFTER)
 
@@ -96,7 +105,7 @@ def verdict(
         change_first=None if blind else (1 - probability[Timing.NONE]) * earlier,
         departure_first=None if blind else departed * earlier,
         confounded_by=tuple(e.event_id for e in confounders),
-        reason=_confounded(blind or _reason(event, timing, probability, apart, settings), confounders),
+        reason=_confounded(blind or _reason(state, event, timing, probability, apart, settings), confounders),
     )
 
 
@@ -166,6 +175,7 @@ def confounding(
 
 
 def _reason(
+    state: SiteState,
     event: Event,
     timing: Timing,
     probability: Mapping[Timing, float],
@@ -185,7 +195,7 @@ def _reason(
     begin = (
         f"Inconclusive against the {about}"
         if timing is Timing.INCONCLUSIVE
-        else f"Consistent with a change {timing.value.lower()} the {about}"
+        else f"Consistent with {WHAT.get(state.state, 'a change')} {timing.value.lower()} the {about}"
     )
     return (
         f"{begin} ({shares}; change minus event {apart.median:+.0f} days, {settings.level:.0%} interval {low:+d} to "
