@@ -37,13 +37,15 @@ MIN_PIXELS, MIN_SHARE = 400, 0.1
 BLOCKS, MIN_BLOCKS = 4, 5
 """The frame is cut into BLOCKS x BLOCKS parts, of which the scene must show MIN_BLOCKS."""
 MIN_LIKENESS = 0.2
+MIN_RELIABILITY = 0.5
+"""At least this share of the reference's slopes is no noise, whichever way one looks."""
 MAX_ERROR = 0.2
 """Largest standard error of a shift that is trusted, in pixels per axis."""
 MAX_SHIFT = 2.5
 """Shifts beyond this many pixels are not believed: no archive is off by so much."""
 MIN_SHIFT = 0.1
 """Shorter shifts (pixels) are not corrected: a scene that is not resampled keeps its sharpness."""
-SURE = 2.5
+SURE = 3.0
 """A shift is corrected when it is so many standard errors long."""
 
 _EDGE = 3
@@ -60,7 +62,8 @@ class Shift:
 
     ``down`` and ``right`` in pixels: the scene shows at (row + down, col + right) what the reference shows at
     (row, col). ``error_down`` and ``error_right`` are standard errors in pixels. ``likeness`` is the correlation of
-    the two patterns once laid upon one another (-1 to 1). ``clear`` is the share of the frame that was compared.
+    the two patterns once laid upon one another (-1 to 1). ``reliability`` is that of the reference where they were
+    compared.
     """
 
     down: float
@@ -68,7 +71,7 @@ class Shift:
     error_down: float
     error_right: float
     likeness: float
-    clear: float
+    reliability: float
 
     @property
     def length(self) -> float:
@@ -77,8 +80,12 @@ class Shift:
 
     @property
     def trusted(self) -> bool:
-        """Whether parts of the frame agree on it, and the patterns are alike."""
-        return max(self.error_down, self.error_right) <= MAX_ERROR and self.likeness >= MIN_LIKENESS
+        """Whether parts of the frame agree on it, the patterns are alike, and there is a pattern."""
+        return (
+            max(self.error_down, self.error_right) <= MAX_ERROR
+            and self.likeness >= MIN_LIKENESS
+            and self.reliability >= MIN_RELIABILITY
+        )
 
     @property
     def plausible(self) -> bool:
@@ -96,14 +103,31 @@ class Shift:
 
 @dataclass(frozen=True)
 class Reference:
-    """What scenes are compared with: ``level`` float32 (rows, cols), the logarithm of reflectance; ``seen`` bool.
+    """What scenes are compared with: a logarithm of reflectance, as the coefficients of its cubic spline.
 
-    ``spline`` holds the coefficients of the cubic spline through ``level``.
+    ``spline`` float32 (rows, cols); ``seen`` bool. ``shared`` float32 (3, rows, cols) are products of the slopes of two
+    references, made of every other scene each (down x down, right x right, down x right), and ``total`` the like
+    products of each with itself, on average: where slopes are but noise, the two share nothing.
     """
 
-    level: FloatArray
-    seen: BoolArray
     spline: FloatArray
+    seen: BoolArray
+    shared: FloatArray
+    total: FloatArray
+
+    def reliability(self, seen: BoolArray, weight: FloatArray) -> float:
+        """Share of the slopes that is no noise, 0 to 1, in the direction in which it is smallest.
+
+        Parameters
+        ----------
+        seen : bool (rows, cols), the pixels that are compared.
+        weight : their weights (number of them,).
+        """
+        shared, total = (np.asarray(part[:, seen] @ weight, dtype=np.float64) for part in (self.shared, self.total))
+        a, b = (np.array([[p[0], p[2]], [p[2], p[1]]]) for p in (shared, total))
+        if np.linalg.cond(b) > _SINGULAR:
+            return 0.0
+        return float(np.linalg.eigvals(np.linalg.solve(b, a)).real.min())
 
 
 Mapper = Callable[[Callable[[int], Any], Sequence[int]], Any]
@@ -129,22 +153,29 @@ def align(frames: Sequence[FloatArray], candidates: Sequence[int], run: Mapper =
     if len(chosen) < MIN_REFERENCE_SCENES:
         return [None] * len(frames)
     shifts: dict[int, Shift | None] = {}
-    reference = _reference([levels[k] for k in chosen], [None] * len(chosen))
     for _ in range(ROUNDS):
-        shifts = _measured(levels, chosen, reference, shifts, run)
-        reference = _reference([levels[k] for k in chosen], [shifts[k] for k in chosen])
-    return list(_measured(levels, range(len(frames)), reference, shifts, run).values())
+        shifts = _all_measured(levels, chosen, chosen, shifts, run)
+    return list(_all_measured(levels, range(len(frames)), chosen, shifts, run).values())
 
 
-def _measured(
+def _all_measured(
     levels: Sequence[FloatArray],
     which: Sequence[int],
-    reference: Reference,
+    chosen: Sequence[int],
     known: Mapping[int, Shift | None],
     run: Mapper,
 ) -> dict[int, Shift | None]:
-    found = run(lambda k: measure(levels[k], reference, known.get(k)), which)
-    return dict(zip(which, found, strict=True))
+    """Measure some of the scenes against the reference that the chosen ones make, lying as is known by now.
+
+    A chosen scene is compared with the others alone: its own noise would hold it where it is.
+    """
+    layers = _Layers([levels[k] for k in chosen], [known.get(k) for k in chosen])
+    whole, place = layers.reference(), {k: n for n, k in enumerate(chosen)}
+
+    def one(k: int) -> Shift | None:
+        return measure(levels[k], layers.reference(place[k]) if k in place else whole, known.get(k))
+
+    return dict(zip(which, run(one, which), strict=True))
 
 
 def _clearest(levels: Sequence[FloatArray], candidates: Sequence[int]) -> list[int]:
@@ -159,23 +190,62 @@ def _clearest(levels: Sequence[FloatArray], candidates: Sequence[int]) -> list[i
     return [good[int(k)] for k in np.linspace(0, len(good) - 1, REFERENCE_SCENES).round()]
 
 
-def _reference(levels: Sequence[FloatArray], shifts: Sequence[Shift | None]) -> Reference:
-    """The median of scenes, each moved back to where it belongs; those of no trusted shift stay away or as they are."""
-    layers = []
-    for level, shift in zip(levels, shifts, strict=True):
-        seen = np.isfinite(level)
-        middle = np.median(level[seen])
-        layer = np.where(seen, level - middle, np.float32(0))
-        if shift is not None and shift.trusted and shift.plausible:
-            back = (-shift.down, -shift.right)
-            layer = _moved(_spline(layer), *back)
-            seen = _moved(seen.astype(np.float32), *back, linear=True) > 0.99
-        layers.append(np.where(seen, layer, np.float32(np.nan)))
-    cube = np.stack(layers)
-    seen = np.isfinite(cube).any(axis=0)
-    level = np.zeros(seen.shape, dtype=np.float32)
-    level[seen] = np.nanmedian(cube[:, seen], axis=0)
-    return Reference(level, seen, _spline(level))
+class _Layers:
+    """The scenes of a reference, each moved back to where it belongs, and their medians.
+
+    Scenes without a trusted shift are taken where they lie.
+    """
+
+    def __init__(self, levels: Sequence[FloatArray], shifts: Sequence[Shift | None]) -> None:
+        self.cube = np.stack([_moved_back(level, shift) for level, shift in zip(levels, shifts, strict=True)])
+        self._sorted = np.sort(self.cube, axis=0)  # missing ones last
+        self._count = np.isfinite(self.cube).sum(axis=0)
+        halves = [self._slopes(_median(np.sort(self.cube[k::2], axis=0))) for k in (0, 1)]
+        (down, right), (other_down, other_right) = halves
+        self._shared = np.stack([down * other_down, right * other_right, (down * other_right + right * other_down) / 2])
+        self._total = np.stack(
+            [down**2 + other_down**2, right**2 + other_right**2, down * right + other_down * other_right]
+        ) / np.float32(2)
+
+    @staticmethod
+    def _slopes(median: FloatArray) -> tuple[FloatArray, FloatArray]:
+        seen = np.isfinite(median)
+        pattern = _Local(seen).pattern(np.where(seen, median, np.float32(0)))
+        return np.gradient(pattern, axis=0), np.gradient(pattern, axis=1)
+
+    def reference(self, leaving_out: int | None = None) -> Reference:
+        """The median of all, or of all but one."""
+        if leaving_out is None:
+            median = _median(self._sorted)
+        else:
+            own = self.cube[leaving_out]
+            rank = np.where(np.isfinite(own), (self._sorted < own).sum(axis=0), len(self.cube))
+            median = _median(self._sorted, rank)
+        seen = np.isfinite(median)
+        return Reference(_spline(np.where(seen, median, np.float32(0))), seen, self._shared, self._total)
+
+
+def _moved_back(level: FloatArray, shift: Shift | None) -> FloatArray:
+    seen = np.isfinite(level)
+    layer = np.where(seen, level - np.median(level[seen]), np.float32(0))
+    if shift is not None and shift.trusted and shift.plausible:
+        back = (-shift.down, -shift.right)
+        layer = _moved(_spline(layer), *back)
+        seen = _moved(seen.astype(np.float32), *back, linear=True) > 0.99
+    return np.where(seen, layer, np.float32(np.nan))
+
+
+def _median(ordered: FloatArray, without: npt.NDArray[np.int64] | None = None) -> FloatArray:
+    """Median along the first axis of sorted values, missing ones last; without the one of a rank at each pixel."""
+    count = np.isfinite(ordered).sum(axis=0)
+    if without is not None:
+        count = count - (without < len(ordered))
+    picks = []
+    for middle in (np.maximum(count - 1, 0) // 2, count // 2):
+        place = middle if without is None else middle + (middle >= without)
+        place = np.minimum(place, len(ordered) - 1)
+        picks.append(np.take_along_axis(ordered, place[None], axis=0)[0])
+    return np.where(count > 0, (picks[0] + picks[1]) / np.float32(2), np.float32(np.nan))
 
 
 def _spline(image: FloatArray) -> FloatArray:
@@ -221,7 +291,7 @@ def measure(level: FloatArray, reference: Reference, start: Shift | None = None)
         return None
     local = _Local(seen)
     scene = local.pattern(np.where(seen, level, np.float32(0)))
-    guess = (start.down, start.right) if start else _coarse(scene, local.pattern(reference.level))
+    guess = (start.down, start.right) if start else _coarse(scene, local.pattern(reference.spline))
     return _refine(scene[seen], reference, local, guess, block)
 
 
@@ -291,7 +361,7 @@ def _refine(
             break
     errors = _jackknife(design, scene, weight, block)
     likeness = _correlation(scene, design[:, 0], weight)
-    return Shift(float(place[0]), float(place[1]), errors[0], errors[1], likeness, float(seen.mean()))
+    return Shift(float(place[0]), float(place[1]), *errors, likeness, reference.reliability(seen, weight))
 
 
 def _sums(design: FloatArray, values: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
