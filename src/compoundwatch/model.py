@@ -229,7 +229,8 @@ class Scene:
 
     ``acquired`` is UTC. ``acquisition``, ``look``, ``processing`` and ``version`` are those of the ``Sensor``.
     ``assets`` maps band names to files. ``cloud_percent`` is the catalogue's own figure (0-100, None = not stated).
-    ``footprint`` is in longitude and latitude (None = not stated).
+    ``footprint`` is in longitude and latitude (None = not stated). ``href`` is the address of the catalogue's own
+    record of the scene, empty where it states none.
     """
 
     scene_id: str
@@ -245,6 +246,7 @@ class Scene:
     assets: Mapping[str, Asset]
     footprint: BaseGeometry | None
     updated: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True)
@@ -674,8 +676,21 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class InputFile:
+    """A file of the user that a run read: what it was for, its name without folders, its size and its SHA-256."""
+
+    role: str
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Provenance:
-    """Which software, settings and inputs made a result; written into every output."""
+    """Which software, settings and inputs made a result; written into every output.
+
+    ``created`` is the time at which the run began (UTC). ``inputs`` are what was asked for, in words.
+    """
 
     run_id: str
     created: dt.datetime
@@ -683,6 +698,7 @@ class Provenance:
     settings: Mapping[str, Any]
     settings_key: str
     inputs: Mapping[str, str]
+    input_files: tuple[InputFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -788,6 +804,7 @@ class ExportSettings(_Group):
 
     rasters: bool = Field(True, description="write the change maps as cloud-optimised GeoTIFF")
     report: bool = Field(True, description="write report.html")
+    hash_imagery: bool = Field(True, description="write the SHA-256 of every local file of imagery into the manifest")
 
 
 class Settings(_Group):

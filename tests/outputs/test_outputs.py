@@ -35,7 +35,7 @@ def test_watch_writes_what_it_says(result: WatchResult, out: Path) -> None:
     paths = write_watch(result, out)
     stems = ("rasters/kk-1_sentinel2_ndvi", "rasters/quiet-site-2-285c41993bd2_sentinel2_ndvi")
     wanted = {"sites.geojson", "sites.qml", "changes.geojson", "changes.qml", "watch.gpkg", "report.html"}
-    wanted |= {"manifest.json"} | {f"{stem}_{layer}.tif" for stem in stems for layer in RASTERS}
+    wanted |= {"manifest.json", "log.jsonl"} | {f"{stem}_{layer}.tif" for stem in stems for layer in RASTERS}
     wanted |= {f"{stem}_direction.qml" for stem in stems}
     assert names(out) == wanted
     assert [p.relative_to(out).as_posix() for p in paths][-1] == "manifest.json"
@@ -54,6 +54,7 @@ def test_rasters_and_report_can_be_left_out_and_old_ones_go(result: WatchResult,
         "changes.qml",
         "watch.gpkg",
         "manifest.json",
+        "log.jsonl",
         "rasters/mine.txt",
     }
 
@@ -125,7 +126,7 @@ def test_compare_with_a_place(result: WatchResult, pair: tuple[PairChange, Affin
     change, place = pair
     paths = compare(result, change, out, place)
     wanted = {"direction.tif", "direction.qml", "statistic.tif", "p_value.tif", "changes.geojson", "changes.qml"}
-    assert names(out) == wanted | {"sites.geojson", "manifest.json"} == {p.name for p in paths}
+    assert names(out) == wanted | {"sites.geojson", "manifest.json", "log.jsonl"} == {p.name for p in paths}
     with rasterio.open(out / "direction.tif") as file:
         assert (file.dtypes, file.nodata, file.crs.to_epsg()) == (("int8",), -128, 32648)
         assert file.transform == GRID.transform

@@ -101,9 +101,19 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
             assets=found,
             footprint=shape(item["geometry"]) if item.get("geometry") else None,
             updated=str(properties.get("updated") or properties.get("created") or ""),
+            href=_own_address(item, rule),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {error}") from error
+
+
+def _own_address(item: Mapping[str, Any], rule: HrefRule) -> str:
+    """Where the catalogue keeps the item; empty where it does not say, or names an address that may not be read."""
+    own = next((str(link["href"]) for link in item.get("links") or () if link.get("rel") == "self"), "")
+    try:
+        return rule(own) if own else ""
+    except CatalogError:
+        return ""
 
 
 def _corner(asset: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -92,4 +92,4 @@ class StaticCatalog:
 
 def _absolute(item: pystac.Item) -> dict[str, Any]:
     item.make_asset_hrefs_absolute()
-    return item.to_dict(include_self_link=False, transform_hrefs=False)
+    return item.to_dict(transform_hrefs=False)

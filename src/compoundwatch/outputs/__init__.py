@@ -20,16 +20,24 @@ __all__ = ["check_folder", "write_compare", "write_watch"]
 
 
 def write_watch(
-    result: WatchResult, folder: Path, *, rasters: bool = True, report: bool = True, min_patch_m2: float = 400.0
+    result: WatchResult,
+    folder: Path,
+    *,
+    rasters: bool = True,
+    report: bool = True,
+    hash_imagery: bool = True,
+    min_patch_m2: float = 400.0,
 ) -> list[Path]:
     """Write everything one run of the main job found.
 
     Parameters
     ----------
     result : what was found.
-    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, report.html and manifest.json, with QGIS
-        styles (.qml) beside them; those of an earlier result are replaced. Other files in it are left alone.
+    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, report.html, stac/*.json and manifest.json,
+        with QGIS styles (.qml) beside them; those of an earlier result are replaced. Its log.jsonl gets one line more.
+        Other files in it are left alone.
     rasters, report : False = leave these files out.
+    hash_imagery : False = do not read local files of imagery for their SHA-256.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
 
     Returns
@@ -40,9 +48,10 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import manifest, qgis, raster, rows, vector
+    from compoundwatch.outputs import manifest, qgis, raster, rows, runlog, vector
     from compoundwatch.outputs import report as html
 
+    answers = rows.answers_by_site(result)
     targets = {site.site_id: site for site in result.area.targets}
     changes = [c for c in result.changes if c.site_id in targets]
     found = [vector.patches(c, targets[c.site_id].geometry, min_patch_m2) for c in changes]
@@ -63,16 +72,20 @@ def write_watch(
             qgis.write_direction_style(path.with_suffix(".qml"))
         if report:
             html.write_report(aside / "report.html", result, patches)
-        counts = manifest.watch_counts(result, len(patches), sum(part.dropped for part in found))
+        counts = manifest.watch_counts(result, answers, len(patches), sum(part.dropped for part in found))
         manifest.write_manifest(
             aside,
             result.provenance,
             "watch",
             counts,
+            runlog.head(folder),
+            more=manifest.watch_members(result, answers),
             details=details,
             scenes=result.scenes,
             skipped=result.skipped,
+            hash_imagery=hash_imagery,
         )
+        runlog.append(folder, aside)
         written = files_in(aside)
     return [folder / path for path in written]
 
@@ -112,7 +125,7 @@ def write_compare(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import fields, manifest, qgis, raster, rows, vector
+    from compoundwatch.outputs import fields, manifest, qgis, raster, rows, runlog, vector
 
     stamp = manifest.stamp(provenance)
     names = {"before": before.name, "after": after.name, "detector": detector, "alpha": alpha}
@@ -132,7 +145,8 @@ def write_compare(
         if sites:
             vector.write_geojson(aside / "sites.geojson", fields.SHARES, rows.share_rows(sites), more)
         counts = _pair_counts(change, len(patches), dropped, sites)
-        manifest.write_manifest(aside, provenance, "compare", counts, more={"compared": names})
+        manifest.write_manifest(aside, provenance, "compare", counts, runlog.head(folder), more={"compared": names})
+        runlog.append(folder, aside)
         written = files_in(aside)
     return [folder / path for path in written]
 

@@ -12,10 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
-from compoundwatch.model import Provenance, Scene, Skipped, WatchResult
+from compoundwatch.model import Provenance, Scene, SiteState, Skipped, WatchResult
+from compoundwatch.outputs import prov
+from compoundwatch.outputs.runlog import Head
 from compoundwatch.outputs.staging import MANIFEST, files_in, sha256
 
 MANIFEST_VERSION = 1
@@ -92,11 +96,13 @@ def write_manifest(
     provenance: Provenance,
     kind: str,
     counts: Mapping[str, Any],
+    log: Head,
     *,
     more: Mapping[str, Any] | None = None,
     details: Mapping[str, Mapping[str, Any]] | None = None,
     scenes: Sequence[Scene] = (),
     skipped: Sequence[Skipped] = (),
+    hash_imagery: bool = True,
 ) -> Path:
     """Describe a finished folder in its manifest.json.
 
@@ -105,9 +111,11 @@ def write_manifest(
     folder : holds all other files of the result already.
     kind : "watch" or "compare".
     counts : what was counted, by name.
+    log : the end of the log as it was before this run.
     more : further members.
     details : per output file (path relative to ``folder``, with "/") what else is to be said of it.
     scenes, skipped : what was used, and what was left out and why.
+    hash_imagery : False = do not read the local files of the scenes once more for their SHA-256.
     """
     outputs = [
         {
@@ -118,6 +126,8 @@ def write_manifest(
         }
         for path in files_in(folder)
     ]
+    known: dict[Path, dict[str, Any]] = {}
+    entries = clean(plain([scene_entry(scene, known if hash_imagery else None) for scene in scenes]))
     described = {
         "manifest_version": MANIFEST_VERSION,
         "kind": kind,
@@ -127,33 +137,44 @@ def write_manifest(
         "settings_key": provenance.settings_key,
         "settings": provenance.settings,
         "inputs": provenance.inputs,
+        "input_files": provenance.input_files,
         "counts": counts,
         **(more or {}),
-        "scenes": [scene_entry(scene) for scene in scenes],
         "skipped": skipped,
+        "log": log,
     }
     # The outputs keep their own names, which hold no address.
-    content = {**clean(plain(described)), "outputs": plain(outputs)}
+    content = {**clean(plain(described)), "scenes": entries, "outputs": plain(outputs)}
+    content["prov"] = prov.document(
+        *(content[name] for name in ("kind", "run_id", "created", "software", "scenes", "input_files", "outputs"))
+    )
     path = folder / MANIFEST
     path.write_text(dumps(content), encoding="utf-8")
     return path
 
 
-def scene_entry(scene: Scene) -> dict[str, Any]:
-    """What identifies a scene, with the addresses and the calibration of the files that were read."""
+def scene_entry(scene: Scene, known: dict[Path, dict[str, Any]] | None) -> dict[str, Any]:
+    """What identifies a scene, with the addresses and the calibration of the files that were read.
+
+    ``known`` collects size and SHA-256 of local files, each read once; None = they are not read.
+    """
     return {
         "id": scene.scene_id,
         "sensor": scene.sensor,
         "collection": scene.collection,
         "catalog": scene.catalog,
+        "href": public_href(scene.href, scene.catalog) or None,
         "acquired": scene.acquired,
         "look": scene.look,
         "processing": scene.processing,
+        "version": scene.version,
         "updated": scene.updated or None,
         "cloud_percent": scene.cloud_percent,
         "assets": {
             name: {
-                "href": asset.href,
+                "href": public_href(asset.href, scene.catalog),
+                **({"layer": asset.layer} if asset.layer else {}),
+                **_local_content(asset.href, known),
                 "scale": asset.calibration.scale,
                 "offset": asset.calibration.offset,
                 "rule": asset.calibration.rule,
@@ -163,9 +184,63 @@ def scene_entry(scene: Scene) -> dict[str, Any]:
     }
 
 
-def watch_counts(result: WatchResult, patches: int, patches_dropped: int) -> dict[str, Any]:
-    """What a run of the main job found, in numbers."""
-    states = Counter(state.state.value for state in result.states)
+def local_path(href: str) -> Path | None:
+    """The path of an address on this machine, None for an address elsewhere."""
+    if href.startswith("file://"):
+        return Path(url2pathname(urlsplit(href).path))
+    return None if not href or "://" in href or href.startswith("/vsi") else Path(href)
+
+
+def public_href(href: str, catalog: str) -> str:
+    """An address that may be shown: without secrets, and of a local file only its path inside its catalogue.
+
+    The folders above, which may hold the name of a user, say nothing of the scene.
+    """
+    path = local_path(href)
+    if path is None:
+        return without_secrets(href)
+    parts = path.parts
+    inside = parts[parts.index(catalog) + 1 :] if catalog in parts[:-1] else parts[-1:]
+    return "/".join(inside)
+
+
+def _local_content(href: str, known: dict[Path, dict[str, Any]] | None) -> dict[str, Any]:
+    """Size and SHA-256 of a local file; nothing for one elsewhere, of which only parts are read."""
+    path = local_path(href)
+    if known is None or path is None or not path.is_file():
+        return {}
+    if path not in known:
+        known[path] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return known[path]
+
+
+def watch_members(result: WatchResult, answers: Mapping[str, SiteState]) -> dict[str, Any]:
+    """What only the main job tells: the area, what was asked of it, and the answer for every site in short.
+
+    ``answers`` holds the state of every site by its id.
+    """
+    return {
+        "area": {
+            "area_id": result.area.area_id,
+            "sites": [s.site_id for s in result.area.targets],
+            "controls": [s.site_id for s in result.area.sites if s not in result.area.targets],
+            "sensors": [s.name for s in result.sensors],
+            "reference_end": result.reference_end,
+            "as_of": result.as_of,
+        },
+        "states": [{name: getattr(answers[k], name) for name in ("site_id", *SHORT_ANSWER)} for k in answers],
+    }
+
+
+SHORT_ANSWER = ("state", "score", "change_date", "change_date_earliest", "change_date_latest")
+"""Fields of the answer for a site that the manifest repeats."""
+
+
+def watch_counts(
+    result: WatchResult, answers: Mapping[str, SiteState], patches: int, patches_dropped: int
+) -> dict[str, Any]:
+    """What a run of the main job found, in numbers; ``answers`` holds the state of every site by its id."""
+    states = Counter(answer.state.value for answer in answers.values())
     return {
         "sites": len(result.area.targets),
         "controls": len(result.area.sites) - len(result.area.targets),

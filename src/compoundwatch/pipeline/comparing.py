@@ -13,7 +13,7 @@ import numpy as np
 from compoundwatch import detectors, outputs, stack
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import BoolArray, PairChange, Settings, Site
-from compoundwatch.pipeline.inputs import hashes, provenance, read_area
+from compoundwatch.pipeline.inputs import input_files, named, provenance, read_area
 from compoundwatch.pipeline.progress import Progress, silent
 
 
@@ -79,6 +79,7 @@ def compare(
     paths: list[Path] = []
     if out is not None:
         progress("writing results", 2, 3)
+        files = input_files(before=before, after=after, area=area)
         paths = outputs.write_compare(
             Path(out),
             before=Path(before),
@@ -89,9 +90,7 @@ def compare(
             detector=chosen.name,
             alpha=alpha,
             sites=rows,
-            provenance=provenance(
-                Settings(), now, {**hashes(before=before, after=after, area=area), "detector": f"{chosen.name}: {why}"}
-            ),
+            provenance=provenance(Settings(), now, {**named(files), "detector": f"{chosen.name}: {why}"}, files),
         )
     progress("done", 3, 3)
     return CompareResult(change, chosen.name, why, alpha, {s.site_id: r for s, r in rows}, tuple(paths))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from compoundwatch import aoi, events
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import AreaOfInterest, Provenance, Settings
+from compoundwatch.model import AreaOfInterest, InputFile, Provenance, Settings
 
 
 def read_settings(path: Path | None) -> Settings:
@@ -59,16 +59,26 @@ SOFTWARE = (
     "numpy",
     "scipy",
     "numba",
+    "pandas",
+    "xarray",
     "rasterio",
+    "pyogrio",
     "shapely",
     "pyproj",
+    "h5py",
+    "pystac",
     "pystac-client",
     "scikit-image",
+    "pydantic",
 )
 
 
-def provenance(settings: Settings, now: dt.datetime, inputs: Mapping[str, str]) -> Provenance:
+def provenance(
+    settings: Settings, now: dt.datetime, inputs: Mapping[str, str], files: Sequence[InputFile] = ()
+) -> Provenance:
     """Which software, settings and inputs a result rests on."""
+    import rasterio
+
     values = settings.model_dump(mode="json")
     key = _digest(json.dumps(values, sort_keys=True).encode())[:16]
     run = _digest(json.dumps([key, dict(inputs)], sort_keys=True).encode())[:8]
@@ -78,17 +88,24 @@ def provenance(settings: Settings, now: dt.datetime, inputs: Mapping[str, str]) 
             software[name] = version(name)
         except PackageNotFoundError:
             continue
-    return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs))
+    software |= {"gdal": rasterio.__gdal_version__, "system": f"{platform.system()} {platform.machine()}"}
+    return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs), tuple(files))
 
 
-def hashes(**files: Any) -> dict[str, str]:
-    """SHA-256 of every input that is a file."""
-    found = {}
-    for name, file in files.items():
+def input_files(**files: Any) -> tuple[InputFile, ...]:
+    """Every input that is a file, with its size and SHA-256."""
+    found = []
+    for role, file in files.items():
         if isinstance(file, str | Path) and Path(file).is_file():
             with Path(file).open("rb") as handle:
-                found[name] = f"{Path(file).name} sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
-    return found
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
+                found.append(InputFile(role, Path(file).name, handle.tell(), digest))
+    return tuple(found)
+
+
+def named(files: Iterable[InputFile]) -> dict[str, str]:
+    """Input files in words, by what they were for."""
+    return {file.role: f"{file.name} sha256:{file.sha256}" for file in files}
 
 
 def _digest(data: bytes) -> str:

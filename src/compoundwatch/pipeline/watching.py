@@ -18,6 +18,7 @@ from compoundwatch.errors import NoScene, SettingsError, StackError
 from compoundwatch.grid import Grid, pixel_mask, project, widen
 from compoundwatch.model import (
     AreaOfInterest,
+    InputFile,
     Picture,
     Scene,
     Sensor,
@@ -30,7 +31,7 @@ from compoundwatch.model import (
     check_change_map,
     check_stack,
 )
-from compoundwatch.pipeline.inputs import day_number, hashes, provenance, read_area, read_settings
+from compoundwatch.pipeline.inputs import day_number, input_files, named, provenance, read_area, read_settings
 from compoundwatch.pipeline.progress import Progress, silent
 
 DEFAULT_SENSORS = ("sentinel2",)
@@ -117,7 +118,7 @@ def watch(
     """
     now = now or dt.datetime.now(dt.UTC)
     chosen = settings if isinstance(settings, Settings) else read_settings(Path(settings) if settings else None)
-    inputs = hashes(area=area, events=events, settings=settings)
+    inputs = input_files(area=area, events=events, settings=settings)
     region = area if isinstance(area, AreaOfInterest) else read_area(Path(area), Path(events) if events else None)
     region = _only(region, sites)
     if out is not None:
@@ -135,7 +136,12 @@ def watch(
         plan.progress("writing results", 0, 1)
         export = chosen.export
         outputs.write_watch(
-            result, Path(out), rasters=export.rasters, report=export.report, min_patch_m2=chosen.detect.min_patch_m2
+            result,
+            Path(out),
+            rasters=export.rasters,
+            report=export.report,
+            hash_imagery=export.hash_imagery,
+            min_patch_m2=chosen.detect.min_patch_m2,
         )
         plan.progress("writing results", 1, 1)
     return result
@@ -350,7 +356,7 @@ def _judge(
     plan: _Plan,
     now: dt.datetime,
     seed: int,
-    inputs: Mapping[str, str],
+    inputs: Sequence[InputFile],
 ) -> WatchResult:
     tables = [table for m in measured.values() for table in m.series]
     series = pd.concat(tables, ignore_index=True) if tables else score.site_series("", "", [])
@@ -377,7 +383,19 @@ def _judge(
         changes=tuple(c for m in measured.values() for c in m.changes),
         pictures={s.site_id: measured[s.site_id].pictures for s in area.targets},
         skipped=tuple(k for m in measured.values() for k in m.skipped),
-        provenance=provenance(plan.settings, now, {**inputs, "catalog": plan.names, "seed": str(seed)}),
+        provenance=provenance(
+            plan.settings,
+            now,
+            {
+                **named(inputs),
+                "catalog": plan.names,
+                "sensors": ", ".join(s.name for s in plan.sensors),
+                "first_day": plan.start.isoformat(),
+                "last_day": plan.end.isoformat(),
+                "seed": str(seed),
+            },
+            inputs,
+        ),
     )
 
 
