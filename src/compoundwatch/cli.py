@@ -264,6 +264,27 @@ def summary(folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path 
 
 
 @main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.argument("site_id", metavar="SITE")
+@click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
+@_guarded
+def explain(folder: Path, site_id: str, as_json: bool) -> None:
+    """Say why SITE got its answer in the result DIR, and what the answer would be without each sensor.
+
+    \b
+    Example:  compoundwatch explain result S1
+    """
+    from compoundwatch import pipeline
+
+    found = pipeline.explain(folder, site_id)
+    if as_json:
+        click.echo(json.dumps(pipeline.describe_explanation(found), ensure_ascii=False, indent=2))
+        return
+    for heading, lines in pipeline.explanation_text(found):
+        click.echo(f"{heading}\n" + "".join(f"  {line}\n" for line in lines))
+
+
+@main.command()
 @click.option("--out", type=FILE, required=True, help="New or empty folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal places.")
 @_guarded

@@ -211,6 +211,7 @@ EMPTIED = state(
     reason="Changed between 2024-03-01 and 2024-03-28: its yards and roads fell still, which is consistent with most "
     "activity having left (probability 90 %; 91 views, compared with 3 control areas).",
     change_dates={dt.date(2024, 3, 7): 0.25, dt.date(2024, 3, 10): 0.75},
+    contributions={"sentinel2 nadir activity": 6.5, "sentinel2 nadir ndvi_anomaly": -0.2},
 )
 QUIET = state(
     "quiet site/2",

@@ -92,6 +92,7 @@ def test_qgis_opens_everything_as_promised(seen: Any) -> None:
         "effects": 2,
         "states": 3,
         "change_dates": 2,
+        "contributions": 2,
     }
     kinds = {"text": "String", "integer": "Integer64", "number": "Real", "date": "Date", "datetime": "DateTime"}
     for name, fields in LAYERS.items():

@@ -81,7 +81,7 @@ def test_other_folders_are_refused(result: WatchResult, tmp_path: Path) -> None:
 def test_a_damaged_result_is_refused_in_one_sentence(result: WatchResult, tmp_path: Path) -> None:
     write_watch(result, tmp_path, rasters=False, report=False)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    del manifest["settings"]["load"]
+    del manifest["area"]["reference_end"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(SettingsError, match="KeyError"):
         read_watch(tmp_path)

@@ -270,7 +270,7 @@ def test_layers_types_and_counts(written: Path, result: WatchResult) -> None:
     layers = {name: geometry for name, geometry in pyogrio.list_layers(path)}
     assert set(layers) == set(LAYERS)
     counts = {"sites": 3, "controls": 3, "changes": 1, "events": 2, "scenes": 2, "effects": 2, "states": 3}
-    counts |= {"series": len(result.series), "change_dates": 2}
+    counts |= {"series": len(result.series), "change_dates": 2, "contributions": 2}
     for name, fields in LAYERS.items():
         info = pyogrio.read_info(path, layer=name)
         assert info["features"] == counts[name], name

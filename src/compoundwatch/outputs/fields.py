@@ -166,6 +166,18 @@ CHANGE_DATES = (
     Field("probability", "number", "0-1", "probability of this day, given the state; they sum to 1 per site"),
 )
 
+CONTRIBUTIONS = (
+    RUN_ID,
+    SITE_ID,
+    Field("measurement", "text", "", "sensor, look and feature"),
+    Field(
+        "log_odds",
+        "number",
+        "ln",
+        "what it adds to the log odds of the state, or of the likeliest change, against no change",
+    ),
+)
+
 LAYERS: Mapping[str, tuple[Field, ...]] = {
     "sites": SITES,
     "controls": CONTROLS,
@@ -176,6 +188,7 @@ LAYERS: Mapping[str, tuple[Field, ...]] = {
     "effects": EFFECTS,
     "states": STATES,
     "change_dates": CHANGE_DATES,
+    "contributions": CONTRIBUTIONS,
 }
 """Layers and tables of watch.gpkg; "sites" and "changes" are also sites.geojson and changes.geojson."""
 TITLES: Mapping[str, str] = {
@@ -188,6 +201,7 @@ TITLES: Mapping[str, str] = {
     "effects": "How each measurement moved at each site against its controls",
     "states": "What was said of each site, by which run and on which day",
     "change_dates": "How probable each day of change is at the sites where one is called",
+    "contributions": "What each measurement says for the state of a site, or for its likeliest change",
 }
 
 SHARES = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import SERIES_COLUMNS, AreaOfInterest, Event, Role, Site, SiteState, State
+from compoundwatch.model import SERIES_COLUMNS, AreaOfInterest, Event, Role, Settings, Site, SiteState, Skipped, State
 from compoundwatch.outputs.manifest import MANIFEST_VERSION
 from compoundwatch.outputs.staging import MANIFEST
 
@@ -27,7 +27,8 @@ class StoredWatch:
     """What a folder says: the states of ``run_id`` with the places, events and series behind them.
 
     ``series`` has the columns of SERIES_COLUMNS. ``min_valid_fraction`` (0-1) is the share of a site that had to be
-    clear for a date to be usable.
+    clear for a date to be usable, ``reference_end`` the first day that might hold a change; ``sensors`` (names),
+    ``settings`` and what was ``skipped`` are those of the run.
     """
 
     run_id: str
@@ -35,6 +36,10 @@ class StoredWatch:
     states: tuple[SiteState, ...]
     series: pd.DataFrame
     min_valid_fraction: float
+    reference_end: dt.date
+    sensors: tuple[str, ...]
+    settings: Settings
+    skipped: tuple[Skipped, ...]
 
 
 def read_watch(folder: Path) -> StoredWatch:
@@ -61,19 +66,23 @@ def read_watch(folder: Path) -> StoredWatch:
         mapped = {name: pyogrio.read_dataframe(package, layer=name) for name in ("sites", "controls")}
         tables: dict[str, pd.DataFrame] = {
             name: pyogrio.read_dataframe(package, layer=name, read_geometry=False)
-            for name in ("events", "series", "states", "change_dates")
+            for name in ("events", "series", "states", "change_dates", "contributions")
             if name in names
         }
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise SettingsError(f"{package}: cannot be read ({error}); run watch again") from error
     try:
-        settings = manifest["settings"]["load"]["min_valid_fraction"]
+        settings = Settings.model_validate(manifest["settings"])
         return StoredWatch(
             run_id=str(manifest["run_id"]),
             area=AreaOfInterest(folder.name, _sites(mapped), _events(tables["events"])),
             states=_states(tables),
             series=_series(tables["series"]),
-            min_valid_fraction=float(settings),
+            min_valid_fraction=settings.load.min_valid_fraction,
+            reference_end=dt.date.fromisoformat(manifest["area"]["reference_end"]),
+            sensors=tuple(manifest["area"]["sensors"]),
+            settings=settings,
+            skipped=tuple(Skipped(**row) for row in manifest["skipped"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
@@ -160,6 +169,10 @@ def _states(tables: Mapping[str, pd.DataFrame]) -> tuple[SiteState, ...]:
     if "change_dates" in tables:
         for row in _rows(tables["change_dates"]):
             dates.setdefault((row["run_id"], row["site_id"]), {})[row["date"]] = row["probability"]
+    said: dict[tuple[str, str], dict[str, float]] = {}
+    if "contributions" in tables:
+        for row in _rows(tables["contributions"]):
+            said.setdefault((row["run_id"], row["site_id"]), {})[row["measurement"]] = row["log_odds"]
     weighed = {state: f"p_{state.value.lower()}" for state in State if state is not State.NOT_OBSERVABLE}
     return tuple(
         SiteState(
@@ -183,6 +196,7 @@ def _states(tables: Mapping[str, pd.DataFrame]) -> tuple[SiteState, ...]:
             reason=row["reason"],
             change_dates=dates.get((row["run_id"], row["site_id"]), {}),
             back_date=row.get("back_date"),
+            contributions=said.get((row["run_id"], row["site_id"]), {}),
         )
         for row in _rows(tables["states"])
     )

@@ -44,6 +44,11 @@ def watch_layers(result: WatchResult, patches: Sequence[Patch]) -> dict[str, Lay
             for site_id, state in answers.items()
             for day, probability in sorted(state.change_dates.items())
         ],
+        "contributions": [
+            (None, {"run_id": result.provenance.run_id, "site_id": site_id, "measurement": name, "log_odds": value})
+            for site_id, state in answers.items()
+            for name, value in state.contributions.items()
+        ],
     }
     return {
         name: Layer(

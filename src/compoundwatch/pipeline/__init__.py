@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.comparing import CompareResult, compare, describe_compare
     from compoundwatch.pipeline.demonstrating import demo, demo_truth, simulate
     from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
+    from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
     from compoundwatch.pipeline.watching import watch
@@ -22,7 +23,10 @@ __all__ = [
     "demo_truth",
     "describe",
     "describe_compare",
+    "describe_explanation",
     "describe_summary",
+    "explain",
+    "explanation_text",
     "list_detectors",
     "list_sensors",
     "read_area",
@@ -39,6 +43,7 @@ _HOMES = {
     "comparing": ("CompareResult", "compare", "describe_compare"),
     "demonstrating": ("demo", "demo_truth", "simulate"),
     "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
+    "explaining": ("describe_explanation", "explain", "explanation_text"),
     "inputs": ("read_area", "read_settings"),
     "summarising": ("describe_summary", "summarise", "summary_text"),
     "watching": ("watch",),
