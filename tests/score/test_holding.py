@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import warnings
 
 import numpy as np
@@ -13,7 +14,8 @@ from scipy.stats import CensoredData, ecdf, norm
 
 from compoundwatch.model import Spell, State
 from compoundwatch.score.dates import date
-from compoundwatch.score.holding import holding, revival_text, spells, survival
+from compoundwatch.score.effects import SHAPES
+from compoundwatch.score.holding import BACK_REACH_DAYS, holding, revival_text, spells, survival
 
 from .test_dates import state
 
@@ -120,17 +122,22 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_a_spell_that_ended_lies_between_its_views():
-    """Fell between days 100 and 110, back on day 180: 70 to 80 days."""
+    """Fell between days 100 and 110, back on day 180 or 25 days from it: 155 - 110 to 205 - 100, but judged on 200."""
     told = [
         state(as_of=date(150)),
         state(as_of=date(200), state=State.REOCCUPIED, back_date=date(180)),
         state(as_of=date(170)),
     ]
     (found,), withdrawn = spells(told)
-    assert (found.shortest, found.longest, found.ended) == (70, 80, True)
+    assert (found.shortest, found.longest, found.ended) == (45, 100, True)
     assert found.revived == date(180)
     assert withdrawn == ()
     assert f"came back on about {date(180)}" in revival_text(found)
+
+
+def test_a_return_is_known_no_better_than_the_pauses_that_are_tried():
+    tried = sorted(int(name.removeprefix("pulse")) for name in SHAPES["pulse"])
+    assert max(b - a for a, b in itertools.pairwise(tried)) <= 2 * BACK_REACH_DAYS
 
 
 def test_a_return_without_a_date_may_have_been_at_any_time():

@@ -110,10 +110,10 @@ def test_a_site_between_change_and_no_change_is_inconclusive():
 
 
 def test_probabilities_are_as_frequent_as_they_say():
-    """A change at any moment of 60 days, views at noon 3 to 15 days apart, raids near it: 4,000 made-up sites."""
+    """A change at any moment of 60 days, views at noon 3 to 15 days apart, raids near it: 2,000 made-up sites."""
     rng = np.random.default_rng(11)
     said, true = [], []
-    for _ in range(4000):
+    for _ in range(2000):
         moment = 100 + 60 * rng.random()
         views = (60 + np.cumsum(rng.integers(3, 16, 30))).tolist()
         a, b = next(pair for pair in itertools.pairwise(views) if pair[0] + 0.5 <= moment < pair[1] + 0.5)

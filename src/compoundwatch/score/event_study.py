@@ -92,7 +92,7 @@ def event_study(
         return _untested(event, whole.sensor, feature, f"{why}, where {settings.min_sites} are needed.")
     used = Panel(whole.sensor, tuple(whole.site_ids[k] for k in seen), whole.starts, whole.width, whole.values[seen])
     mean, error, low, high, p = pooled(_effects(used.values, window))
-    placebos = _placebos(used, window, settings)
+    placebos = _placebos(used, window)
     placebo_p = (1 + sum(abs(e) >= abs(mean) - 1e-12 for e in placebos)) / (1 + len(placebos)) if placebos else None
     pre_trend_p = pooled(_slopes(used, window))[4]
     return EventStudy(
@@ -149,7 +149,7 @@ def _window(whole: Panel, event: Event, settings: StudySettings) -> _Window | No
 
 
 def _mean(values: Float64) -> Float64:
-    """Mean along the second axis without NaN; NaN with fewer than half of the spans, at least two where there are."""
+    """Mean along the second axis without NaN; NaN with fewer than half of the spans."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
     enough = count >= max(1, values.shape[1] // 2)
@@ -172,7 +172,7 @@ def _slopes(used: Panel, window: _Window) -> Float64:
     return slopes
 
 
-def _placebos(used: Panel, window: _Window, settings: StudySettings) -> list[float]:
+def _placebos(used: Panel, window: _Window) -> list[float]:
     """The pooled effect at every earlier date whose window ends before the days just before the event."""
     effects = []
     last = int(window.ahead[0]) if window.ahead.size else int(window.after[0])

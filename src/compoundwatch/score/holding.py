@@ -21,6 +21,8 @@ from compoundwatch.score.dates import Float64, day_number
 
 HELD_FOR = (30, 60, 90, 180, 365)
 """Days for which the share of sites that stay still is asked."""
+BACK_REACH_DAYS = 25
+"""A return is dated by a few lengths of the pause, at most 50 days apart: ``back_date`` may be off by half of that."""
 DRAWS = 200
 """Draws of the durations that are known within an interval only."""
 
@@ -29,10 +31,10 @@ def spells(history: Sequence[SiteState]) -> tuple[tuple[Spell, ...], tuple[str, 
     """The stillness of each site, from all that was ever said of it.
 
     A spell begins with the change date of the last EMPTIED or REOCCUPIED statement of a site, because later runs know
-    more. It ended where that statement is REOCCUPIED: on its ``back_date``, else at any time between the change and the
-    day of the statement. It is open where that statement is EMPTIED: later statements that see nothing end the watch,
-    not the spell, and so do construction and demolition, which are another story. A site called EMPTIED and later
-    UNCHANGED has its statement withdrawn.
+    more. It ended where that statement is REOCCUPIED: within BACK_REACH_DAYS of its ``back_date``, else at any time
+    between the change and the day of the statement. It is open where that statement is EMPTIED: later statements that
+    see nothing end the watch, not the spell, and so do construction and demolition, which are another story. A site
+    called EMPTIED and later UNCHANGED has its statement withdrawn.
 
     Parameters
     ----------
@@ -61,9 +63,13 @@ def _spell(state: SiteState) -> Spell:
     began = state.change_date
     assert began is not None
     low, high = (day_number(d or began) for d in (state.change_date_earliest, state.change_date_latest))
+    judged = day_number(state.as_of)
     ended = state.state is State.REOCCUPIED
-    last = day_number(state.back_date if ended and state.back_date else state.as_of)
-    first = last if not ended or state.back_date else high
+    first = last = judged
+    if ended:
+        back = day_number(state.back_date) if state.back_date else None
+        first = high if back is None else back - BACK_REACH_DAYS
+        last = judged if back is None else min(judged, back + BACK_REACH_DAYS)
     return Spell(
         site_id=state.site_id,
         began=began,
