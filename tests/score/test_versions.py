@@ -6,10 +6,11 @@ import datetime as dt
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import ndimage
 
 from compoundwatch.formulas import image_shift
-from compoundwatch.score.versions import version_steps
+from compoundwatch.score.versions import version_steps, without_moved
 
 ROWS, COLS, FINE = 56, 68, 4
 DAYS = 20_000 + 12 * np.arange(40)
@@ -126,3 +127,37 @@ def test_one_version_has_no_steps_and_empty_views_do_not_count() -> None:
     values[2] = np.nan
     (step,) = version_steps(values, days, versions, 10.0)
     assert step.n_before == 5
+
+
+def as_stack(values, days, versions, looks):
+    dims = ("time", "y", "x")
+    return xr.Dataset(
+        {"vv_db": (dims, values), "valid": (dims, np.isfinite(values))},
+        coords={
+            "day": ("time", days),
+            "look": ("time", np.array(looks, dtype=object)),
+            "version": ("time", np.array(versions, dtype=object)),
+        },
+    )
+
+
+def test_views_of_a_version_that_moved_are_blanked_and_named() -> None:
+    values, days, versions = series(3, 8, 6, right=2.0)
+    stack = as_stack(values, days, versions, ["orbit 1"] * len(days))
+    kept, told = without_moved(stack, "vv_db", 10.0)
+    later = np.array(versions) == versions[-1]
+    assert not kept["valid"].values[later].any()
+    assert np.isnan(kept["vv_db"].values[later]).all()
+    np.testing.assert_array_equal(kept["vv_db"].values[~later], values[~later])
+    assert "6 views are not compared" in told[0].reason
+    assert not told[0].routine
+    assert stack["valid"].values[later].any(), "the stack that was handed in is left alone"
+
+
+def test_nothing_is_blanked_where_nothing_moved_or_looks_are_kept_apart_anyway() -> None:
+    values, days, versions = series(4, 8, 6)
+    kept, told = without_moved(as_stack(values, days, versions, ["orbit 1"] * len(days)), "vv_db", 10.0)
+    assert not told
+    np.testing.assert_array_equal(kept["vv_db"].values, values)
+    values, days, versions = series(3, 8, 6, right=2.0)
+    assert not without_moved(as_stack(values, days, versions, [f"look {v}" for v in versions]), "vv_db", 10.0)[1]

@@ -265,6 +265,9 @@ def _measure_scenes(
         cube, failed = stack.load(days, sensor, grid.part(tile), load.threads)
         unread += failed
         check_stack(cube)
+        if sensor.kind == "radar":
+            cube, moved = score.without_moved(cube, sensor.features[0].name, grid.pixel_m)
+            unread += moved
         pieces.append(
             score.tile_series(cube, sensor.features, mask[tile.slices], plan.reference_day, load.min_valid_fraction)
         )

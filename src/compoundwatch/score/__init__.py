@@ -16,8 +16,9 @@ from compoundwatch.score.parameters import parameters
 from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
 from compoundwatch.score.states import LIGHTS, Seen, site_effect, site_state
 from compoundwatch.score.summary import summarise
+from compoundwatch.score.versions import without_moved
 
-__all__ = ["TileSeries", "score_sites", "site_series", "summarise", "tile_series", "usable_days"]
+__all__ = ["TileSeries", "score_sites", "site_series", "summarise", "tile_series", "usable_days", "without_moved"]
 
 Measurement = tuple[str, str, str]
 """Sensor, look, feature."""

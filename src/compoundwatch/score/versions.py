@@ -14,11 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy import stats
 from scipy.linalg import hadamard
 
 from compoundwatch.formulas import image_shift
-from compoundwatch.model import BoolArray, FloatArray
+from compoundwatch.model import BoolArray, FloatArray, Skipped
 
 Float64 = npt.NDArray[np.float64]
 
@@ -57,6 +58,46 @@ class VersionStep:
         if self.shift_x_m is None or self.shift_y_m is None:
             return None
         return float(np.hypot(self.shift_x_m, self.shift_y_m))
+
+
+MOVED_PIXELS, MOVED_P = 0.3, 0.001
+"""A shift this long (pixels), and this improbable without one, makes views of two versions incomparable."""
+
+
+def without_moved(stack: xr.Dataset, feature: str, pixel_m: float) -> tuple[xr.Dataset, list[Skipped]]:
+    """Blank the views whose version lies elsewhere than the first version of their look, and say so.
+
+    Parameters
+    ----------
+    stack : a stack of a sensor whose scenes are not aligned (contract of ``model.check_stack``).
+    feature : name of the feature in decibels that the shift is measured on.
+    pixel_m : size of a pixel in metres.
+    """
+    looks, versions = stack["look"].values, stack["version"].values
+    blank = np.zeros(looks.size, dtype=bool)
+    told: list[Skipped] = []
+    for look in dict.fromkeys(looks.tolist()):
+        at = np.flatnonzero(looks == look)
+        if len(set(versions[at].tolist())) < 2:
+            continue
+        for step in version_steps(stack[feature].values[at], stack["day"].values[at], list(versions[at]), pixel_m):
+            if step.shift_m is None or step.shift_p is None or step.shift_p >= MOVED_P:
+                continue
+            if step.shift_m >= MOVED_PIXELS * pixel_m:
+                blank[at[versions[at] == step.after]] = True
+                reason = (
+                    f"from {step.day} on ({step.after} instead of {step.before}) the picture lies {step.shift_m:.1f} m "
+                    f"off (error {step.shift_se_m:.1f} m, p {step.shift_p:.1g}); {step.n_after} views are not compared"
+                )
+                told.append(Skipped(f"{look}: {step.after}", "load", reason))
+    if not blank.any():
+        return stack, told
+    kept = stack.copy()
+    for name, layer in stack.data_vars.items():
+        if layer.dims == ("time", "y", "x"):
+            empty = False if layer.dtype == np.bool_ else np.float32(np.nan)
+            kept[name] = (layer.dims, np.where(blank[:, None, None], empty, layer.values))
+    return kept, told
 
 
 def version_steps(
