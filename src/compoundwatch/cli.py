@@ -285,6 +285,55 @@ def explain(folder: Path, site_id: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--seal", metavar="SHA256", help="The seal that was noted when the result was written or handed over.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@_guarded
+def verify(folder: Path, seal: str | None, as_json: bool) -> int:
+    """Check that the result DIR is as it was written, and say what differs: every hash, the log, what files say twice.
+
+    Exit code 0: all as written; 1: something differs; 2: the folder cannot be verified.
+
+    \b
+    Example:  compoundwatch verify result
+    """
+    from compoundwatch import pipeline
+
+    found = pipeline.verify(folder, seal=seal)
+    if as_json:
+        click.echo(json.dumps(pipeline.describe_verification(found), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(pipeline.verification_text(found)))
+    return DONE if found.as_written else FAILED
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--out", type=FILE, required=True, help="New ZIP file (ending in .zip) or new folder.")
+@click.option(
+    "--info", "info", multiple=True, metavar="LABEL=TEXT", help="A further line of bag-info.txt; may be repeated."
+)
+@_guarded
+def bundle(folder: Path, out: Path, info: tuple[str, ...]) -> None:
+    """Verify the result DIR and pack it as a BagIt bag, to be handed over or kept.
+
+    \b
+    Example:  compoundwatch bundle result --out evidence.zip --info "Contact-Name=A. Name"
+    """
+    from compoundwatch import pipeline
+
+    written = pipeline.bundle(folder, out, info=dict(_label(text) for text in info))
+    click.echo(f"Written to {written}. Anybody can check it: docs/evidence.md says how.")
+
+
+def _label(text: str) -> tuple[str, str]:
+    label, found, said = text.partition("=")
+    if not found:
+        raise click.BadParameter(f"expected LABEL=TEXT, found {text!r}", param_hint="--info")
+    return label.strip(), said.strip()
+
+
+@main.command()
 @click.option("--out", type=FILE, required=True, help="New or empty folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal places.")
 @_guarded

@@ -48,7 +48,7 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import manifest, qgis, raster, rows, runlog, vector
+    from compoundwatch.outputs import manifest, qgis, raster, rows, runlog, stac_item, vector
     from compoundwatch.outputs import report as html
 
     answers = rows.answers_by_site(result)
@@ -72,6 +72,7 @@ def write_watch(
             qgis.write_direction_style(path.with_suffix(".qml"))
         if report:
             html.write_report(aside / "report.html", result, patches)
+        stac_item.write_catalog(aside, folder, result, answers, details)
         counts = manifest.watch_counts(result, answers, len(patches), sum(part.dropped for part in found))
         manifest.write_manifest(
             aside,

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
+    from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verify
     from compoundwatch.pipeline.watching import watch
 
 __all__ = [
     "CompareResult",
+    "bundle",
     "compare",
     "demo",
     "demo_truth",
@@ -25,6 +27,7 @@ __all__ = [
     "describe_compare",
     "describe_explanation",
     "describe_summary",
+    "describe_verification",
     "explain",
     "explanation_text",
     "list_detectors",
@@ -36,6 +39,8 @@ __all__ = [
     "summarise",
     "summary",
     "summary_text",
+    "verification_text",
+    "verify",
     "watch",
 ]
 
@@ -46,6 +51,7 @@ _HOMES = {
     "explaining": ("describe_explanation", "explain", "explanation_text"),
     "inputs": ("read_area", "read_settings"),
     "summarising": ("describe_summary", "summarise", "summary_text"),
+    "verifying": ("bundle", "describe_verification", "verification_text", "verify"),
     "watching": ("watch",),
 }
 
