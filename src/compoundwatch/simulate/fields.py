@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,20 @@ def cloudy_field(
 
     ``largest`` is the wavelength in pixels above which power stops growing (None = the size of the field).
     """
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * _spectrum(shape, beta, largest), s=shape)
+    return np.asarray(field / field.std(), dtype=np.float32)
+
+
+@lru_cache(maxsize=32)
+def _spectrum(shape: tuple[int, int], beta: float, largest: float | None) -> npt.NDArray[np.float64]:
+    """Amplitudes of the waves of a field: the same for all that are alike, and dear to work out."""
     rows, cols = shape
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(cols)[None, :])
     floor = 1.0 / (largest or max(shape))
-    weight = np.maximum(frequency, floor) ** (-beta / 2)
+    weight: npt.NDArray[np.float64] = np.maximum(frequency, floor) ** (-beta / 2)
     weight[0, 0] = 0.0
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * weight, s=shape)
-    return np.asarray(field / field.std(), dtype=np.float32)
+    weight.flags.writeable = False
+    return weight
 
 
 def wander(rng: np.random.Generator, shape: tuple[int, ...], sd: float, days: float) -> npt.NDArray[np.float64]:

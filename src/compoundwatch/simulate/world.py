@@ -362,9 +362,12 @@ class World:
         """Put vehicles, goods and laundry of one day onto the ground, float32 (5, rows, cols)."""
         rate = self.busy(day)
         added = np.zeros_like(ground)
+        rows, cols = np.nonzero(rate)
+        below, some = ground[:, rows, cols], np.zeros((N_BANDS, rows.size), dtype=np.float32)
         for colour, cover, share in zip(OBJECTS, OBJECT_COVER, OBJECT_SHARE, strict=True):
-            covered = np.minimum(rng.poisson(share * rate) * cover, 0.8).astype(np.float32)
-            added += covered * (colour[:, None, None] - ground)
+            covered = np.minimum(rng.poisson(share * rate[rows, cols]) * cover, 0.8).astype(np.float32)
+            some += covered * (colour[:, None] - below)
+        added[:, rows, cols] = some
         return np.asarray(ground + gaussian_filter(added, (0, PSF_SIGMA, PSF_SIGMA)), dtype=np.float32)
 
     def truth(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
