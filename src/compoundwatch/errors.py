@@ -10,6 +10,7 @@
     ├── StackError          pixels cannot be read or put on one grid
     │   ├── GridMismatch    two rasters or grids that must agree do not
     │   └── AlignmentError  a sub-pixel shift cannot be measured
+    ├── NetworkError        an address may not be reached, or does not answer
     ├── ContractError       an array or table breaks the contract between two stages
     ├── StoreError          the workspace cannot be read or written
     └── OutputError         a result file cannot be written
@@ -50,6 +51,10 @@ class GridMismatch(StackError):  # noqa: N818 - named after the fact, as the fie
 
 class AlignmentError(StackError):
     """A sub-pixel shift cannot be measured."""
+
+
+class NetworkError(CompoundWatchError):
+    """An address may not be reached, or does not answer."""
 
 
 class ContractError(CompoundWatchError):
