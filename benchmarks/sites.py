@@ -1,6 +1,6 @@
 """Accuracy of the main job on made-up worlds with known truth: from scenes to the states of sites.
 
-Usage: python benchmarks/sites.py FOLDER [--split test] [--worlds 50] [--sensors sentinel2,sentinel1] [--processes 2]
+Usage: python benchmarks/sites.py FOLDER [--split test] [--worlds 50] [--sensors sentinel2,sentinel1] [--at-once]
        python benchmarks/sites.py FOLDER --table
 
 Every world is simulated, watched with all sensors, and judged again from its series with parts removed: each sensor,
@@ -8,6 +8,9 @@ all controls, four fifths of the dates. FOLDER keeps a folder per world, so that
 again: `series.pkl.gz` (what was measured; dear), `rows-*.jsonl` (one line per site and removal, judged by the code
 whose fingerprint the name holds; cheap, made anew when that code changes), truth, sites, events and times. Pictures
 are deleted once they are measured. Worlds of the two splits never share a seed: fit on "train", report on "test".
+
+`pipeline.watch` reads every file once per site and control, which is what takes the time; with `--at-once` it is handed
+pixels that were read, and laid on one another, once per region.
 
 The simulator knows only the troubles that its authors thought of: what is measured here says how the parts of the chain
 work together, not how well they work in Cambodia.
@@ -23,8 +26,9 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +37,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import xarray as xr
+from shapely.ops import unary_union
 
 from compoundwatch import catalogs, pipeline, score, sensors, simulate, stack
 from compoundwatch.grid import Grid, pixel_mask
@@ -41,6 +48,8 @@ from compoundwatch.model import AreaOfInterest, Sensor, Settings, Site, SiteStat
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = dt.date(2023, 1, 2), dt.date(2025, 12, 31)
+REFERENCE_END = START + (END - START) / 2
+"""As ``pipeline.watch`` chooses it for a series of more than two years."""
 CHANGE_WINDOW = (0.52, 0.85)
 SENSORS = ("sentinel2", "sentinel1", "landsat", "black_marble")
 SEEDS = {"train": 100_000, "test": 900_000}
@@ -79,6 +88,7 @@ class World:
     conditions: str
     sensors: tuple[str, ...]
     few: bool = False
+    at_once: bool = False
 
     @property
     def seed(self) -> int:
@@ -120,21 +130,24 @@ def measure(folder: Path, world: World) -> dict[str, float]:
     clock("simulate")
     for path in (made.areas, made.events, made.truth):
         shutil.copy(path, beside / path.name)
-    result = _watch(made.areas, imagery, world)
-    result.series.to_pickle(beside / "series.pkl.gz")
-    clock("watch")
     truth = json.loads(made.truth.read_text(encoding="utf-8"))
-    apart = _differences(result.area, result.series, imagery, world, truth)
+    with _reading(made.areas, imagery, world):
+        measured = _watched(made.areas, imagery, world)
+        clock("watch")
+        apart = _differences(measured, world, truth)
+    measured.series.to_pickle(beside / "series.pkl.gz")
     (beside / "differences.json").write_text(json.dumps(apart, indent=1), encoding="utf-8")
     clock("differencing")
     _thin_out(imagery, world.seed)
-    _watch(made.areas, imagery, world).series.to_pickle(beside / "fifth.pkl.gz")
+    with _reading(made.areas, imagery, world):
+        _watched(made.areas, imagery, world).series.to_pickle(beside / "fifth.pkl.gz")
     clock("watch a fifth")
     shutil.rmtree(imagery)
     about = {
         "world": world.name, "seed": world.seed, "site_m": world.site_m, "conditions": world.conditions,
-        "sensors": world.sensors, "reference_end": result.reference_end.isoformat(), "as_of": END.isoformat(),
-        "seconds": took, "code": fingerprint("simulate", "sensors", "stack", "catalogs", "score/series.py"),
+        "sensors": world.sensors, "at_once": world.at_once,
+        "reference_end": REFERENCE_END.isoformat(), "as_of": END.isoformat(), "seconds": took,
+        "code": fingerprint("simulate", "sensors", "stack", "catalogs", "score/series.py"),
     }  # fmt: skip
     (beside / "world.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
@@ -170,11 +183,20 @@ def fingerprint(*parts: str) -> str:
     return digest.hexdigest()[:8]
 
 
-def _watch(areas: Path, imagery: Path, world: World) -> Any:
-    granules = imagery / "granules"
-    return pipeline.watch(
+@dataclass(frozen=True)
+class Measured:
+    """What was measured in a world; ``moved`` tells how far a place's pixels moved between two dates of a look."""
+
+    area: AreaOfInterest
+    series: pd.DataFrame
+    moved: Callable[[Site, Sensor, str, Sequence[dt.date]], dict[str, float]]
+
+
+def _watched(areas: Path, imagery: Path, world: World) -> Measured:
+    """By ``pipeline.watch``."""
+    result = pipeline.watch(
         areas,
-        catalog=[imagery / "catalog.json", *([granules] if granules.is_dir() else [])],
+        catalog=imagery,
         sensor_names=world.sensors,
         start=START,
         end=END,
@@ -182,6 +204,85 @@ def _watch(areas: Path, imagery: Path, world: World) -> Any:
         seed=world.seed,
         settings=Settings(),
     )
+    if result.reference_end != REFERENCE_END:
+        raise SystemExit(f"the reference period ends on {result.reference_end}, expected {REFERENCE_END}")
+    catalog = catalogs.open_catalog(imagery, Settings().search)
+
+    def moved(place: Site, sensor: Sensor, look: str, pair: Sequence[dt.date]) -> dict[str, float]:
+        grid = Grid.around(place.geometry, sensor.pixel_m)
+        scenes, _ = catalog.search(grid.lonlat_bounds, min(pair), max(pair), sensor, Settings().search)
+        wanted = [d for d in stack.by_day(scenes) if d.look == look and date_of(d.day) in pair]
+        cube, _ = stack.load(wanted, sensor, grid, 2)
+        return _apart(cube, pixel_mask(place.geometry, grid), sensor) if cube.sizes["time"] == 2 else {}
+
+    return Measured(result.area, result.series, moved)
+
+
+class _Region:
+    """Pixels of a whole region, read once per sensor, in place of ``stack.survey`` and ``stack.load``."""
+
+    def __init__(self, areas: Path, imagery: Path) -> None:
+        self._whole = unary_union([site.geometry for site in pipeline.read_area(areas).sites])
+        self._catalog = catalogs.open_catalog(imagery, Settings().search)
+        self._survey, self._load = stack.survey, stack.load
+        self._days: dict[str, dict[tuple[int, str], stack.Day]] = {}
+        self._cubes: dict[str, tuple[xr.Dataset, Grid]] = {}
+
+    def survey(
+        self, days: Sequence[stack.Day], sensor: Sensor, *_: Any, **__: Any
+    ) -> tuple[list[stack.Day], list[Any]]:
+        """The days that the survey of the region leaves, out of those of a place."""
+        if sensor.name not in self._cubes:
+            grid = Grid.around(self._whole, sensor.pixel_m, Settings().load.margin_m)
+            scenes, _ = self._catalog.search(grid.lonlat_bounds, START, END, sensor, Settings().search)
+            left, _ = self._survey(stack.by_day(scenes), sensor, grid, day_number(REFERENCE_END), 2)
+            self._days[sensor.name] = {(d.day, d.look): d for d in left}
+            self._cubes[sensor.name] = self._load(left, sensor, grid, 2)[0], grid
+        known = self._days[sensor.name]
+        return [known[d.day, d.look] for d in days if (d.day, d.look) in known], []
+
+    def load(self, days: Sequence[stack.Day], sensor: Sensor, grid: Grid, _: int = 8) -> tuple[xr.Dataset, list[Any]]:
+        """The part of the region's pixels that lies on a grid."""
+        cube, region = self._cubes[sensor.name]
+        row, col = round((region.top - grid.top) / grid.pixel_m), round((grid.left - region.left) / grid.pixel_m)
+        wanted = {(d.day, d.look) for d in days}
+        seen = zip(cube["day"].values, cube["look"].values, strict=True)
+        at = [k for k, (day, look) in enumerate(seen) if (int(day), look) in wanted]
+        return cube.isel(time=at, y=slice(row, row + grid.rows), x=slice(col, col + grid.cols)), []
+
+
+@contextmanager
+def _reading(areas: Path, imagery: Path, world: World) -> Iterator[None]:
+    """Hand ``pipeline.watch`` the pixels of a region at once, where that is asked for."""
+    if not world.at_once:
+        yield
+        return
+    region, usual = _Region(areas, imagery), (stack.survey, stack.load)
+    stack.survey, stack.load = region.survey, region.load  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        stack.survey, stack.load = usual
+
+
+def _apart(cube: xr.Dataset, mask: npt.NDArray[np.bool_], sensor: Sensor) -> dict[str, float]:
+    """Mean |difference| of two dates over the pixels that are clear on both, per feature; NaN where there are none."""
+    sizes = {}
+    for feature in sensor.features:
+        first, second = cube[feature.name].values[:, mask]
+        apart = np.abs(second - first)
+        sizes[feature.name] = float(np.nanmean(apart)) if np.isfinite(apart).any() else np.nan
+    return sizes
+
+
+def day_number(date: dt.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - dt.date(1970, 1, 1)).days
+
+
+def date_of(day: int) -> dt.date:
+    """The date of a day since 1970-01-01."""
+    return dt.date(1970, 1, 1) + dt.timedelta(days=day)
 
 
 def _thin_out(imagery: Path, seed: int) -> None:
@@ -208,38 +309,23 @@ def _thin_out(imagery: Path, seed: int) -> None:
 # ------------------------------------------------------------------------------------------------------- two dates
 
 
-def _differences(
-    area: AreaOfInterest, series: pd.DataFrame, imagery: Path, world: World, truth: dict[str, Any]
-) -> dict[str, dict[str, float]]:
+def _differences(measured: Measured, world: World, truth: dict[str, Any]) -> dict[str, dict[str, float]]:
     """For each site the mean difference between the views around the true date, over the median of its controls.
 
     The last clear view before the date against the first one after it, of the look with the most views; the mean over
     pixels that are clear on both of |after - before| of each feature. "sensor feature" -> ratio.
     """
-    places = [imagery / "catalog.json", imagery / "granules"]
-    opened = [catalogs.open_catalog(p, Settings().search) for p in places if p.exists()]
     found: dict[str, dict[str, float]] = defaultdict(dict)
+    places = measured.area.by_id
+    views = measured.series.drop_duplicates(["sensor", "site_id", "acquired", "look"])
     for name in world.sensors:
         sensor = sensors.sensor(name)
-        catalog = next(c for c in opened if c.serves(sensor))
-        days: dict[str, list[stack.Day]] = {}
-
-        def views(place: Site, sensor: Sensor = sensor, catalog: Any = catalog, days: Any = days) -> list[stack.Day]:
-            if place.site_id not in days:
-                grid = Grid.around(place.geometry, sensor.pixel_m)
-                scenes, _ = catalog.search(grid.lonlat_bounds, START, END, sensor, Settings().search)
-                days[place.site_id] = stack.by_day(scenes)
-            return days[place.site_id]
-
-        own = series[series["sensor"] == name].drop_duplicates(["site_id", "acquired", "look"])
-        for site in area.targets:
-            pair = _around(own[own["site_id"] == site.site_id], event_day(truth, site.site_id, world.seed))
+        for site in measured.area.targets:
+            own = views[(views["sensor"] == name) & (views["site_id"] == site.site_id)]
+            pair = _around(own, event_day(truth, site.site_id, world.seed))
             if pair is None:
                 continue
-            moved = {
-                p: _moved(area.by_id[p], sensor, [d for d in views(area.by_id[p]) if d.look == pair[0]], pair[1:])
-                for p in (site.site_id, *site.controls)
-            }
+            moved = {p: measured.moved(places[p], sensor, pair[0], pair[1:]) for p in (site.site_id, *site.controls)}
             for feature, size in moved[site.site_id].items():
                 others = [moved[c][feature] for c in site.controls if np.isfinite(moved[c].get(feature, np.nan))]
                 if others and np.isfinite(size):
@@ -256,23 +342,6 @@ def _around(rows: pd.DataFrame, event: dt.date) -> tuple[str, dt.date, dt.date] 
     dates = sorted({t.date() for t in clear.loc[clear["look"] == look, "acquired"]})
     before, after = [d for d in dates if d < event], [d for d in dates if d >= event]
     return (look, before[-1], after[0]) if before and after else None
-
-
-def _moved(place: Site, sensor: Sensor, days: Sequence[stack.Day], pair: Sequence[dt.date]) -> dict[str, float]:
-    grid = Grid.around(place.geometry, sensor.pixel_m)
-    wanted = [d for d in days if dt.date(1970, 1, 1) + dt.timedelta(days=d.day) in pair]
-    mask = pixel_mask(place.geometry, grid)
-    if len(wanted) < 2 or not mask.any():
-        return {}
-    cube, _ = stack.load(wanted, sensor, grid, 2)
-    if cube.sizes["time"] < 2:
-        return {}
-    sizes = {}
-    for feature in sensor.features:
-        values = cube[feature.name].values[:, mask]
-        apart = np.abs(values[-1] - values[0])
-        sizes[feature.name] = float(np.nanmean(apart)) if np.isfinite(apart).any() else np.nan
-    return sizes
 
 
 def event_day(truth: dict[str, Any], site_id: str, seed: int) -> dt.date:
@@ -296,7 +365,7 @@ def judge(
     area: AreaOfInterest, series: pd.DataFrame, used: Sequence[Sensor], reference_end: dt.date, seed: int
 ) -> tuple[SiteState, ...]:
     """States from series, as ``pipeline.watch`` makes them."""
-    day, settings = (reference_end - dt.date(1970, 1, 1)).days, Settings()
+    day, settings = day_number(reference_end), Settings()
     _, states = score.score_sites(
         area,
         series,
@@ -524,6 +593,7 @@ def main() -> None:
     parser.add_argument("--conditions", choices=tuple(CONDITIONS), default="described")
     parser.add_argument("--few", action="store_true", help="one site per scenario of a world")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--at-once", action="store_true", help="read each file once per region, not once per place")
     parser.add_argument("--remeasure", action="store_true", help="measure worlds again that have been")
     parser.add_argument("--no-removals", action="store_true", help="judge with everything only")
     parser.add_argument("--table", action="store_true", help="print the tables of what is there, do nothing else")
@@ -531,7 +601,7 @@ def main() -> None:
     names = tuple(options.sensors.split(","))
     removals = ["nothing"] if options.no_removals else ["nothing", *names, "controls", "dates"]
     numbers = range(options.first, options.first + options.worlds)
-    worlds = [World(options.split, k, options.conditions, names, options.few) for k in numbers]
+    worlds = [World(options.split, k, options.conditions, names, options.few, options.at_once) for k in numbers]
     options.folder.mkdir(parents=True, exist_ok=True)
     if not options.table:
         with ProcessPoolExecutor(max_workers=options.processes) as pool:
