@@ -22,6 +22,7 @@ from compoundwatch.model import (
     Calibration,
     Event,
     Feature,
+    InputFile,
     PairChange,
     Picture,
     Provenance,
@@ -353,6 +354,7 @@ def result() -> WatchResult:
         Settings().model_dump(mode="json"),
         "0123456789abcdef",
         {"area": "sites.geojson sha256:00ff", "catalog": f"https://catalog.example.org/v1?{TOKEN}"},
+        (InputFile("area", "sites.geojson", 812, "00ff" * 16),),
     )
     changes = (
         SiteChange("kk-1", "sentinel2", "ndvi", "1", "harmonic_mosum", 0.01, GRID, change_map()),

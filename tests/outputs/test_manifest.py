@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from compoundwatch.model import State, WatchResult
-from compoundwatch.outputs import write_watch
-from compoundwatch.outputs.manifest import dumps, plain, without_secrets
+from compoundwatch.model import Asset, PairChange, State, WatchResult
+from compoundwatch.outputs import write_compare, write_watch
+from compoundwatch.outputs.manifest import dumps, plain, public_href, without_secrets
 
 
 def strict(text: str) -> Any:
@@ -150,3 +151,124 @@ def test_plain_values(value: Any, wanted: Any) -> None:
 )
 def test_anything_becomes_strict_json_and_reads_back_the_same(value: Any) -> None:
     assert strict(dumps(plain(value))) == plain(value)
+
+
+# ----------------------------------------------------------------------------------------------------------- evidence
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    path = Path(__file__).resolve().parents[2] / "docs" / "manifest.schema.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(content)
+    return Draft202012Validator(content)
+
+
+def test_the_manifest_keeps_to_its_schema(manifest: Any, schema: Draft202012Validator) -> None:
+    assert [error.message for error in schema.iter_errors(manifest)] == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m["scenes"][0]["assets"]["red"].update(href="https://me:word@example.org/B04.tif"),
+        lambda m: m["scenes"][0]["assets"]["red"].update(href="https://example.org/B04.tif?sig=1"),
+        lambda m: m["scenes"][0].update(href="/home/somebody/S2.json"),
+        lambda m: m["scenes"][0].pop("acquired"),
+        lambda m: m["outputs"][0].update(sha256="0"),
+        lambda m: m["outputs"][0].update(path="../x"),
+        lambda m: m["states"][0].update(state="CLOSED"),
+        lambda m: m["counts"]["states"].update(EMPTY=1),
+        lambda m: m.pop("states"),
+        lambda m: m.update(more=1),
+        lambda m: m["software"].update(numpy=2),
+    ],
+)
+def test_the_schema_would_notice(manifest: Any, schema: Draft202012Validator, damage: Any) -> None:
+    damaged = json.loads(json.dumps(manifest))
+    damage(damaged)
+    assert not schema.is_valid(damaged)
+
+
+def test_a_comparison_keeps_to_the_schema(
+    result: WatchResult, pair: tuple[PairChange, Any], out: Path, schema: Draft202012Validator
+) -> None:
+    write_compare(
+        out,
+        before=Path("a.tif"),
+        after=Path("b.tif"),
+        change=pair[0],
+        transform=None,
+        crs=None,
+        detector="imad",
+        alpha=0.01,
+        sites=[],
+        provenance=result.provenance,
+    )
+    content = strict((out / "manifest.json").read_text(encoding="utf-8"))
+    assert [error.message for error in schema.iter_errors(content)] == []
+
+
+def test_input_files_and_answers_are_told(manifest: Any) -> None:
+    assert manifest["input_files"] == [{"role": "area", "name": "sites.geojson", "bytes": 812, "sha256": "00ff" * 16}]
+    assert manifest["area"]["area_id"] == "kampot-test"
+    assert manifest["area"]["controls"] == ["control-a", "control-b", "control-c"]
+    assert manifest["states"][0] == {
+        "site_id": "kk-1",
+        "state": "EMPTIED",
+        "score": 98.0,
+        "change_date": "2024-03-10",
+        "change_date_earliest": "2024-03-01",
+        "change_date_latest": "2024-03-28",
+    }
+    assert [s["state"] for s in manifest["states"]] == ["EMPTIED", "UNCHANGED", "NOT_OBSERVABLE"]
+    assert manifest["log"] == {"lines": 0, "sha256": None}
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_local_imagery_is_told_with_its_hash_and_without_folders(
+    result: WatchResult, tmp_path: Path, hashed: bool, schema: Draft202012Validator
+) -> None:
+    catalog = tmp_path / "home of jane" / "imagery"
+    red, missing = catalog / "S2" / "red.tif", catalog / "S2" / "none.tif"
+    red.parent.mkdir(parents=True)
+    red.write_bytes(b"pixels")
+    first, second = result.scenes
+    scale = first.assets["red"].calibration
+    local = replace(
+        first,
+        catalog="imagery",
+        href=(catalog / "S2" / "S2.json").as_uri(),
+        assets={"red": Asset(str(red), scale), "nir": Asset(missing.as_uri(), scale), "lights": Asset(str(red), scale)},
+    )
+    folder = tmp_path / "out"
+    changed = replace(result, scenes=(local, second))
+    write_watch(changed, folder, rasters=False, report=False, hash_imagery=hashed)
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    assert "jane" not in text
+    content = strict(text)
+    assert schema.is_valid(content)
+    scene = content["scenes"][0]
+    assert scene["href"] == "S2/S2.json"
+    assert scene["assets"]["nir"]["href"] == "S2/none.tif"
+    assert scene["assets"]["red"]["href"] == "S2/red.tif"
+    assert "sha256" not in scene["assets"]["nir"]
+    wanted = hashlib.sha256(b"pixels").hexdigest() if hashed else None
+    assert scene["assets"]["red"].get("sha256") == scene["assets"]["lights"].get("sha256") == wanted
+    assert scene["assets"]["red"].get("bytes") == (6 if hashed else None)
+
+
+@pytest.mark.parametrize(
+    ("href", "catalog", "wanted"),
+    [
+        ("https://a.b/c.tif?sig=x", "a.b", "https://a.b/c.tif"),
+        ("/vsicurl/https://a.b/c.tif?sig=x", "a.b", "/vsicurl/https://a.b/c.tif"),
+        ("/home/jane/imagery/S2/red.tif", "imagery", "S2/red.tif"),
+        ("/home/jane/imagery/imagery/red.tif", "imagery", "imagery/red.tif"),
+        ("/home/jane/red.tif", "elsewhere", "red.tif"),
+        ("/home/jane/imagery", "imagery", "imagery"),
+        ("", "x", ""),
+    ],
+)
+def test_addresses_that_may_be_shown(href: str, catalog: str, wanted: str) -> None:
+    assert public_href(href, catalog) == wanted
