@@ -29,7 +29,7 @@ REFERENCE_SCENES = 24
 MIN_REFERENCE_SCENES = 3
 CLEAR_ENOUGH = 0.8
 """A scene of the reference shows at least this share of what the clearest shows."""
-ROUNDS = 2
+ROUNDS = 1
 """How often the scenes of the reference are laid on it anew."""
 
 MIN_PIXELS, MIN_SHARE = 400, 0.1
@@ -49,8 +49,11 @@ SURE = 3.0
 """A shift is corrected when it is so many standard errors long."""
 
 _EDGE = 3
-_STEPS, _SMALL_STEP, _LARGEST_STEP = 8, 0.005, 0.7
+_STEPS, _SMALL_STEP, _LARGEST_STEP = 8, 0.02, 0.7
+_REWEIGHTED = 2
 _BISQUARE = 4.685
+_EVERY = 3
+"""The spread of residuals is taken from every third pixel."""
 _UPSAMPLE = 20
 _MIN_GAIN = 0.05
 _SINGULAR = 1e8
@@ -200,18 +203,12 @@ class _Layers:
         self.cube = np.stack([_moved_back(level, shift) for level, shift in zip(levels, shifts, strict=True)])
         self._sorted = np.sort(self.cube, axis=0)  # missing ones last
         self._count = np.isfinite(self.cube).sum(axis=0)
-        halves = [self._slopes(_median(np.sort(self.cube[k::2], axis=0))) for k in (0, 1)]
+        halves = [_half_slopes(_median(np.sort(self.cube[k::2], axis=0))) for k in (0, 1)]
         (down, right), (other_down, other_right) = halves
         self._shared = np.stack([down * other_down, right * other_right, (down * other_right + right * other_down) / 2])
         self._total = np.stack(
             [down**2 + other_down**2, right**2 + other_right**2, down * right + other_down * other_right]
         ) / np.float32(2)
-
-    @staticmethod
-    def _slopes(median: FloatArray) -> tuple[FloatArray, FloatArray]:
-        seen = np.isfinite(median)
-        pattern = _Local(seen).pattern(np.where(seen, median, np.float32(0)))
-        return np.gradient(pattern, axis=0), np.gradient(pattern, axis=1)
 
     def reference(self, leaving_out: int | None = None) -> Reference:
         """The median of all, or of all but one."""
@@ -223,6 +220,19 @@ class _Layers:
             median = _median(self._sorted, rank)
         seen = np.isfinite(median)
         return Reference(_spline(np.where(seen, median, np.float32(0))), seen, self._shared, self._total)
+
+
+def _half_slopes(median: FloatArray) -> tuple[FloatArray, FloatArray]:
+    seen = np.isfinite(median)
+    return _slopes(_Local(seen).pattern(np.where(seen, median, np.float32(0))))
+
+
+def _slopes(image: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rise per pixel downwards and to the right; 0 at the edges."""
+    down, right = np.zeros_like(image), np.zeros_like(image)
+    down[1:-1] = (image[2:] - image[:-2]) / 2
+    right[:, 1:-1] = (image[:, 2:] - image[:, :-2]) / 2
+    return down, right
 
 
 def _moved_back(level: FloatArray, shift: Shift | None) -> FloatArray:
@@ -342,31 +352,31 @@ def _refine(
     seen = local.seen
     place: FloatArray = np.asarray(guess, dtype=np.float64)
     weight = np.ones(scene.shape, dtype=np.float32)
-    for step in range(_STEPS):
+    for _ in range(_STEPS):
         there = local.pattern(_moved(reference.spline, float(place[0]), float(place[1])))
-        slopes = [np.asarray(np.gradient(there, axis=axis), dtype=np.float32) for axis in (0, 1)]
-        design = np.stack([there[seen], *(-slope[seen] for slope in slopes)], axis=1)
-        normal, moment = _sums(design, scene, weight)
-        if np.linalg.cond(normal) > _SINGULAR:
-            return None
-        fit = _solved(normal, moment)
-        if fit[0] <= _MIN_GAIN:
-            return None
+        design = np.stack([there[seen], *(-slope[seen] for slope in _slopes(there))])
+        for _ in range(_REWEIGHTED):
+            normal, moment = _sums(design, scene, weight)
+            if np.linalg.cond(normal) > _SINGULAR:
+                return None
+            fit = _solved(normal, moment)
+            if fit[0] <= _MIN_GAIN:
+                return None
+            residual = scene - fit.astype(np.float32) @ design
+            scale = _BISQUARE * 1.4826 * float(np.median(np.abs(residual[::_EVERY]))) + 1e-9
+            weight = np.clip(1 - (residual / np.float32(scale)) ** 2, 0, None) ** 2
         move = np.clip(fit[1:] / fit[0], -_LARGEST_STEP, _LARGEST_STEP)
-        residual = scene - design @ fit.astype(np.float32)
-        scale = _BISQUARE * 1.4826 * float(np.median(np.abs(residual))) + 1e-9
-        weight = np.clip(1 - (residual / scale) ** 2, 0, None) ** 2
         place = place + move
-        if step and np.abs(move).max() < _SMALL_STEP:
+        if np.abs(move).max() < _SMALL_STEP:
             break
     errors = _jackknife(design, scene, weight, block)
-    likeness = _correlation(scene, design[:, 0], weight)
+    likeness = _correlation(scene, design[0], weight)
     return Shift(float(place[0]), float(place[1]), *errors, likeness, reference.reliability(seen, weight))
 
 
 def _sums(design: FloatArray, values: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    weighted = (design * weight[:, None]).T.astype(np.float64)
-    return np.asarray(weighted @ design), np.asarray(weighted @ values)
+    weighted = design * weight
+    return (weighted @ design.T).astype(np.float64), (weighted @ values).astype(np.float64)
 
 
 def _solved(normal: FloatArray, moment: FloatArray) -> FloatArray:
@@ -383,7 +393,7 @@ def _jackknife(
     """
     order = np.argsort(block, kind="stable")
     starts = np.flatnonzero(np.diff(block[order], prepend=-1))
-    table = np.concatenate([design, values[:, None]], axis=1)[order].astype(np.float64)
+    table = np.stack([*design, values], axis=1)[order].astype(np.float64)
     products = (weight[order, None, None] * table[:, :, None] * table[:, None, :]).reshape(len(table), -1)
     sums = np.add.reduceat(products, starts, axis=0).reshape(-1, 4, 4)
     left = sums.sum(axis=0) - sums

@@ -88,12 +88,16 @@ class Day:
         return (self.shift_x_m, self.shift_y_m) if self.moved else (0.0, 0.0)
 
 
+def day_number(scene: Scene) -> int:
+    """Day of a scene, counted from 1970-01-01 (UTC)."""
+    return int(np.datetime64(scene.acquired.date(), "D").astype(np.int64))
+
+
 def by_day(scenes: Sequence[Scene]) -> list[Day]:
     """Group scenes into same-day mosaics, sorted by day and look."""
     groups: dict[tuple[int, str], list[Scene]] = {}
     for scene in scenes:
-        day = int(np.datetime64(scene.acquired.date(), "D").astype(np.int64))
-        groups.setdefault((day, scene.look), []).append(scene)
+        groups.setdefault((day_number(scene), scene.look), []).append(scene)
     return [Day(d, look, tuple(group)) for (d, look), group in sorted(groups.items())]
 
 

@@ -17,16 +17,17 @@ from rasterio.enums import Resampling
 from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import FloatArray, Scene, Sensor, Skipped
-from compoundwatch.stack import coregister
+from compoundwatch.stack import coregister, offsets
 from compoundwatch.stack.coregister import Shift
-from compoundwatch.stack.load import GDAL_OPTIONS, Day, clear, read_band
+from compoundwatch.stack.load import GDAL_OPTIONS, Day, clear, day_number, read_band
 
-FRAME_PIXELS = (64, 256)
+FRAME_PIXELS = (64, 128)
 """Smallest and largest side of the frame."""
 WELL_SEEN = 0.5
 MEASURABLE = 2 / 3
 """A place is too plain where fewer of the days that show WELL_SEEN of the frame can be measured."""
-STAGE = "align"
+REFLECTANCE = "reflectance"
+STATED = "the offset that its item states is wrong"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def survey(
     if sensor.align_on is None or not days:
         return list(days), []
     frame = frame_around(grid)
+    covers = frame.rows >= grid.rows and frame.cols >= grid.cols
     with ThreadPoolExecutor(max_workers=threads) as pool:
 
         def look(day: Day) -> list[_View]:
@@ -85,21 +87,25 @@ def survey(
             return views
 
         seen = list(pool.map(look, days))
-        failed = [v for views in seen for v in views if v.values is None]
-        if len(failed) == sum(map(len, seen)):
-            raise StackError(f"none of the {len(days)} days could be read; the first reason: {failed[0].failure}")
-        left_out = [Skipped(v.scene.scene_id, "load", v.failure) for v in failed]
-        kept = [
-            (replace(day, scenes=tuple(v.scene for v in good)), _laid_together(good))
-            for day, views in zip(days, seen, strict=True)
-            if (good := [v for v in views if v.values is not None])
-        ]
-        before = [k for k, (day, _) in enumerate(kept) if day.day < reference_day]
-        shifts = coregister.align([layer for _, layer in kept], before, pool.map)
-    whole = frame.rows >= grid.rows and frame.cols >= grid.cols
-    kept_days = [replace(day, blank=whole and not np.isfinite(layer).any()) for day, layer in kept]
-    used, unaligned = _judged(kept_days, [layer for _, layer in kept], shifts, sensor)
-    return used, sorted(left_out + unaligned, key=lambda s: s.item_id)
+        views = [v for part in seen for v in part]
+        failed = [Skipped(v.scene.scene_id, "load", v.failure) for v in views if v.values is None]
+        if len(failed) == len(views):
+            raise StackError(f"none of the {len(days)} days could be read; the first reason: {failed[0].reason}")
+        wrong = _misstated([v for v in views if v.values is not None], sensor, frame, pool)
+        if len(failed) + len(wrong) == len(views):
+            raise StackError(f"no scene can be used; the first reason: {wrong[0].reason}")
+        bad = {s.item_id for s in failed + wrong}
+        kept: list[Day] = []
+        layers: list[FloatArray] = []
+        for day, part in zip(days, seen, strict=True):
+            if good := [v for v in part if v.scene.scene_id not in bad]:
+                layers.append(_laid_together(good))
+                blank = covers and not np.isfinite(layers[-1]).any()
+                kept.append(replace(day, scenes=tuple(v.scene for v in good), blank=blank))
+        before = [k for k, day in enumerate(kept) if day.day < reference_day]
+        shifts = coregister.align(layers, before, pool.map)
+    used, unaligned = _judged(kept, layers, shifts, sensor)
+    return used, sorted(failed + wrong + unaligned, key=lambda s: s.item_id)
 
 
 def _view(scene: Scene, sensor: Sensor, frame: Grid) -> _View:
@@ -114,6 +120,49 @@ def _view(scene: Scene, sensor: Sensor, frame: Grid) -> _View:
     except StackError as error:
         return _View(scene, None, str(error))
     return _View(scene, np.where(usable, values, np.float32(np.nan)))
+
+
+def _misstated(views: Sequence[_View], sensor: Sensor, frame: Grid, pool: ThreadPoolExecutor) -> list[Skipped]:
+    """Scenes whose numbers do not mean what their item says (``stack.offsets`` has the rule)."""
+    step = sensor.offset_step
+    if step is None:
+        return []
+    levels = np.array([offsets.level(v.values) for v in views if v.values is not None])
+    days = np.array([day_number(v.scene) for v in views], dtype=np.int64)
+    impossible = offsets.impossible(levels, step)
+    suspects = offsets.suspected(levels, days, step)
+    able = [k for k in range(len(views)) if np.isfinite(levels[k]) and not impossible[k] and k not in suspects]
+    called = {k: offsets.witnesses(k, days, able) for k in suspects}
+    needed = sorted({*suspects, *(w for found in called.values() for w in found)})
+    bands = dict(zip(needed, pool.map(lambda k: _reflectances(views[k].scene, sensor, frame), needed), strict=True))
+    found = []
+    for k, view in enumerate(views):
+        rule = f"{STATED}: {view.scene.assets[str(sensor.align_on)].calibration.rule}"
+        if impossible[k]:
+            reason = f"reflectance {levels[k]:.2f} in its dark parts, which no ground has; {rule}"
+        elif sign := _sign(bands.get(k), [bands[w] for w in called.get(k, ())], step):
+            way = "brighter" if sign > 0 else "darker"
+            reason = f"all its bands are {way} by {step:g} than on other days of the same season; {rule}"
+        else:
+            continue
+        found.append(Skipped(view.scene.scene_id, "calibrate", reason))
+    return found
+
+
+def _sign(scene: dict[str, FloatArray] | None, others: Sequence[dict[str, FloatArray] | None], step: float) -> int:
+    return 0 if scene is None else offsets.misstated(scene, [o for o in others if o is not None], step)
+
+
+def _reflectances(scene: Scene, sensor: Sensor, frame: Grid) -> dict[str, FloatArray] | None:
+    """All bands of reflectance where they may be used, NaN elsewhere; None where they cannot be read."""
+    names = [b.name for b in sensor.bands if b.unit == REFLECTANCE]
+    try:
+        with rasterio.Env(**GDAL_OPTIONS):
+            usable = clear(scene, sensor, frame)
+            layers = {name: read_band(scene, name, frame, Resampling.bilinear) for name in names}
+    except StackError:
+        return None
+    return {name: np.where(usable, layer, np.float32(np.nan)) for name, layer in layers.items()}
 
 
 def _laid_together(views: Sequence[_View]) -> FloatArray:
@@ -136,7 +185,7 @@ def _judged(
             f"how far the days lie off one another could be measured on only {sum(good)} of {len(days)}, because the "
             "place is too plain or seldom clear; all are used where they lie"
         )
-        return list(days), [Skipped(sensor.name, STAGE, reason, routine=True)]
+        return list(days), [Skipped(sensor.name, "align", reason, routine=True)]
     used: list[Day] = []
     skipped: list[Skipped] = []
     for day, layer, shift in zip(days, layers, shifts, strict=True):
@@ -145,7 +194,7 @@ def _judged(
         elif reason := _why_not(shift, layer, sensor.pixel_m):
             # A shift that parts of the frame agree on and that no archive should have is news; cloud is not.
             news = shift is not None and shift.trusted
-            skipped += [Skipped(s.scene_id, STAGE, reason, routine=not news) for s in day.scenes]
+            skipped += [Skipped(s.scene_id, "align", reason, routine=not news) for s in day.scenes]
         elif shift is not None:
             used.append(_with(day, shift, sensor.pixel_m))
     return used, skipped

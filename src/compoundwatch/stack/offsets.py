@@ -1,0 +1,108 @@
+"""Whether the numbers of a scene mean what its item says, judged by the ground.
+
+A misstated offset makes every pixel of every band wrong by the same known step. So does nothing on the ground or in the
+air: cloud and haze add most to dark pixels and to short wavelengths, rain, fire, crops and construction change some
+bands or some pixels and not others. The rule: a scene is suspected where the low percentile of one band lies more than
+half a step off those of the same season; it is convicted where each of its bands differs by the step from scenes that
+are not suspected, on the pixels that both show, evenly over the place. A low percentile below any possible
+reflectance convicts by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from compoundwatch.model import FloatArray
+
+LOW_PERCENTILE = 5.0
+MIN_PIXELS = 200
+"""A scene is judged where it shows so many pixels."""
+MIN_SCENES, SEASON_SHARE = 10, 0.25
+"""The season of a scene: this share of all scenes, and at least so many, nearest to it in the year."""
+WITNESSES, MIN_WITNESSES = 5, 2
+"""Scenes that are not suspected, with which a suspected one is compared."""
+YEAR_DAYS = 365.25
+SUSPECTED, IMPOSSIBLE = 1 / 2, 1 / 3
+"""Parts of a step by which a level must lie off its season, or below zero."""
+MEAN_TOLERANCE, BAND_TOLERANCE, SPREAD_TOLERANCE = 0.25, 0.4, 0.35
+"""How far, in steps, the difference may lie off one step: on average over bands, in one band; and its robust standard
+deviation over the pixels of a band."""
+
+
+def level(values: FloatArray) -> float:
+    """Low percentile of the pixels that may be used (not NaN); NaN where they are too few."""
+    known = values[np.isfinite(values)]
+    return float(np.percentile(known, LOW_PERCENTILE)) if known.size >= MIN_PIXELS else float("nan")
+
+
+def impossible(levels: FloatArray, step: float) -> npt.NDArray[np.bool_]:
+    """Which levels are too far below zero for any ground."""
+    return np.asarray(np.nan_to_num(levels, nan=0.0) < -IMPOSSIBLE * step)
+
+
+def suspected(levels: FloatArray, days: npt.NDArray[np.int64], step: float) -> list[int]:
+    """Indices of scenes whose level lies off that of their season.
+
+    Parameters
+    ----------
+    levels : of each scene, NaN = not known.
+    days : of each scene, since 1970-01-01.
+    step : what a misstated offset adds or takes.
+    """
+    known = np.flatnonzero(np.isfinite(levels) & ~impossible(levels, step))
+    size = max(MIN_SCENES, round(SEASON_SHARE * known.size))
+    found = []
+    for k in known:
+        season = known[np.argsort(_apart(days[known], days[k]), kind="stable")][: size + 1]
+        if abs(levels[k] - np.median(levels[season[season != k]] if season.size > 1 else levels[k])) > SUSPECTED * step:
+            found.append(int(k))
+    return found
+
+
+def witnesses(scene: int, days: npt.NDArray[np.int64], able: Sequence[int]) -> list[int]:
+    """The scenes to compare one with: nearest to it in the year, then in time."""
+    order = sorted(able, key=lambda k: (_apart(days[k], days[scene]) + 0.05 * abs(days[k] - days[scene]), k))
+    return order[:WITNESSES]
+
+
+def _apart(days: npt.NDArray[np.int64], day: int) -> FloatArray:
+    """Days between places in the year."""
+    gap = np.abs(days - day) % YEAR_DAYS
+    return np.asarray(np.minimum(gap, YEAR_DAYS - gap))
+
+
+def misstated(scene: Mapping[str, FloatArray], others: Sequence[Mapping[str, FloatArray]], step: float) -> int:
+    """Whether a scene differs from others as a misstated offset would make it: +1 too bright, -1 too dark, 0 no.
+
+    Parameters
+    ----------
+    scene, others : each band's reflectance float32 (rows, cols), NaN = not usable.
+    step : what a misstated offset adds or takes.
+    """
+    votes = [v for v in (_vote(scene, other, step) for other in others) if v is not None]
+    if len(votes) < MIN_WITNESSES:
+        return 0
+    for sign in (1, -1):
+        if 2 * votes.count(sign) > len(votes):
+            return sign
+    return 0
+
+
+def _vote(scene: Mapping[str, FloatArray], other: Mapping[str, FloatArray], step: float) -> int | None:
+    """What one comparison says; None where the two show too little in common."""
+    middles, spreads = [], []
+    for band, values in scene.items():
+        difference = values - other[band]
+        difference = difference[np.isfinite(difference)] / np.float32(step)
+        if difference.size < MIN_PIXELS:
+            return None
+        middle = np.median(difference)
+        middles.append(float(middle))
+        spreads.append(1.4826 * float(np.median(np.abs(difference - middle))))
+    sign = 1 if np.mean(middles) > 0 else -1
+    off = np.abs(sign * np.array(middles) - 1)
+    even = min(spreads) <= SPREAD_TOLERANCE
+    return sign if abs(np.mean(middles) * sign - 1) <= MEAN_TOLERANCE and off.max() <= BAND_TOLERANCE and even else 0
