@@ -64,7 +64,7 @@ def test_addresses_of_the_public_network_are_public(address):
         ),
         *("http://[::ffff:127.0.0.1]/a", "http://[fe80::1%25eth0]/a", "http://169.254.169.254/latest/meta-data/"),
         *("https://user:secret@example.org/a", "https://secret@example.org/a", "https://@example.org/a"),
-        *("https://example.org\\@127.0.0.1/a", "https://example.org/a b", "https://example.org/\x00a"),
+        *("https://example.org\\@127.0.0.1/a", "https://exam ple.org/a", "https://example.org/\x00a"),
         *("https://example.org/\r\nHost: a", "https://exam\nple.org/a", "https://example.org:99999/a"),
         *("https://example.org:port/a", "https://[::1/a", "http://①②⑦.⓪.⓪.①/a", "http://%31%32%37.0.0.1/a"),
         *(
@@ -340,8 +340,9 @@ def test_endless_and_inflating_answers_are_cut_off(httpserver):
     for path in ("/bomb", "/large"):
         with pytest.raises(NetworkError, match="more than 1 MB"):
             client().ask(httpserver.url_for(path), max_bytes=1_000_000)
-    with Raw(b"HTTP/1.1 302 Found\r\nLocation: /a\r\nContent-Length: 9999999999\r\n\r\n" + b"x" * 100_000) as server:
-        pytest.raises(NetworkError, client().ask, server.url).match("in circles")
+    circle = b"HTTP/1.1 302 Found\r\nLocation: /a\r\nContent-Length: 9999999999\r\n\r\n" + b"x" * 100_000
+    with Raw(circle) as server, pytest.raises(NetworkError, match="in circles"):
+        client().ask(server.url)
 
 
 def test_nobody_there():

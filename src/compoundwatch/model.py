@@ -210,8 +210,21 @@ class Sensor:
 
 
 @dataclass(frozen=True)
+class Access:
+    """How the files that a catalogue names are reached over HTTP, which no item can change.
+
+    ``own_hosts`` are hosts that the user named, whose addresses may be private. Files on hosts whose name ends with
+    ``signed_hosts`` need a token, which ``token_endpoint`` gives; both are empty where none do.
+    """
+
+    own_hosts: frozenset[str] = frozenset()
+    token_endpoint: str = ""
+    signed_hosts: str = ""
+
+
+@dataclass(frozen=True)
 class Asset:
-    """One band's file: where it is and how its numbers are read.
+    """One band's file: where it is, without any token, how it is reached, and how its numbers are read.
 
     For a layer of an HDF5 file, ``layer`` is its path inside and ``corner`` the longitude and latitude (degrees) of the
     layer's upper left corner with the size of its pixels (degrees): such files do not say where they lie.
@@ -221,6 +234,7 @@ class Asset:
     calibration: Calibration
     layer: str = ""
     corner: tuple[float, float, float] | None = None
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True)
@@ -770,6 +784,7 @@ class SearchSettings(_Group):
     max_cloud_percent: float = Field(80.0, ge=0, le=100, description="leave out scenes the catalogue calls cloudier")
     max_scenes: int = Field(10_000, ge=1, description="stop with an error beyond this many scenes per site")
     timeout_s: float = Field(60.0, gt=0, description="seconds to wait for one answer of a catalogue")
+    budget_s: float = Field(300.0, gt=0, description="seconds for one search of a catalogue, with all it asks again")
 
 
 class LoadSettings(_Group):

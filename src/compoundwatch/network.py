@@ -72,8 +72,8 @@ def check_url(url: str, own_hosts: Iterable[str] = ()) -> None:
     """
     if len(url) > MAX_URL:
         raise NetworkError(f"the address has {len(url)} characters, more than {MAX_URL}")
-    if not url.isprintable() or any(c in url for c in ' \\"<>^`{|}'):
-        raise NetworkError("the address holds spaces, backslashes or characters that cannot be printed")
+    if not url.isprintable() or "\\" in url:
+        raise NetworkError("the address holds backslashes or characters that cannot be printed")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

@@ -6,66 +6,157 @@ An item is hostile until checked: a catalogue must not make this machine read it
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
-from compoundwatch.errors import CatalogError
-from compoundwatch.model import Asset, Scene, SearchSettings, Sensor, Skipped
+from compoundwatch.errors import CatalogError, NetworkError
+from compoundwatch.model import Access, Asset, Calibration, Scene, SearchSettings, Sensor, Skipped, shown
+from compoundwatch.network import check_url
 
-HrefRule = Callable[[str], str]
-"""Turns an absolute href into one that may be opened, or raises CatalogError."""
+MAX_ID = 200
+MAX_TEXT = 500
+"""Characters of an id, and of any other text of a scene."""
+UNREADABLE = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    OSError,
+    ShapelyError,
+)
+"""What reading an item that is built wrongly may raise."""
 
 
-def remote_rule(catalog_host: str | None) -> HrefRule:
+@dataclass(frozen=True)
+class HrefRule:
+    """Turns an absolute href into one that may be opened, or raises CatalogError.
+
+    ``access`` says how a remote file is reached. Files of this machine may be named below the folder ``root`` only
+    (None = none at all).
+    """
+
+    access: Access = field(default_factory=Access)
+    root: Path | None = None
+
+    def __call__(self, href: str) -> str:
+        """The href as it may be opened."""
+        if self.root is not None and not href.startswith(("https://", "http://")):
+            return str(below(self.root, href))
+        try:
+            check_url(href, self.access.own_hosts)
+        except NetworkError as error:
+            raise CatalogError(f"{error}; it is not read") from None
+        return href
+
+
+def remote_rule(catalog_host: str | None, access: Access | None = None) -> HrefRule:
     """Hrefs that a remote catalogue may name: http(s), and no address of this machine or its network.
 
     ``catalog_host`` is the host the user asked for (None = no remote catalogue); it may name itself.
     """
-
-    def check(href: str) -> str:
-        parts = urlsplit(href)
-        host = parts.hostname or ""
-        if parts.scheme not in ("https", "http") or not host:
-            raise CatalogError(f"an asset's address starts with '{parts.scheme or href[:20]}'; only https is read")
-        if parts.username or parts.password:
-            raise CatalogError("an asset's address carries a user name or password; it is not read")
-        if host != catalog_host and _is_inside(host):
-            raise CatalogError(f"an asset's address points to the private host '{host}'; it is not read")
-        return href
-
-    return check
-
-
-def _is_inside(host: str) -> bool:
-    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        return True
-    try:
-        return not ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        # A bare number or a hexadecimal host is an IPv4 address to many libraries.
-        return "." not in host and ":" not in host
+    own = frozenset([catalog_host] if catalog_host else [])
+    known = access or Access()
+    return HrefRule(Access(known.own_hosts | own, known.token_endpoint, known.signed_hosts))
 
 
 def folder_rule(root: Path) -> HrefRule:
     """Hrefs that a catalogue in a folder may name: files below that folder, and what a remote one may name."""
-    root, remote = root.resolve(), remote_rule(None)
+    return HrefRule(root=root.resolve())
 
-    def check(href: str) -> str:
-        if href.startswith(("https://", "http://")):
-            return remote(href)
-        path = Path(url2pathname(href.removeprefix("file://"))).resolve()
-        if not path.is_relative_to(root):
-            raise CatalogError("an asset lies outside the folder of its catalogue; it is not read")
-        return str(path)
 
-    return check
+def below(root: Path, href: str) -> Path:
+    """The file that a path or file:// address names, which has to lie in a folder.
+
+    Raises
+    ------
+    CatalogError : it lies elsewhere, or is no plain file.
+    """
+    outside = CatalogError("a file lies outside the folder of its catalogue; it is not read")
+    if not href.isprintable() or len(href) > MAX_TEXT * 8:
+        raise outside
+    if href.startswith("file:"):
+        parts = urlsplit(href)
+        if parts.netloc not in ("", "localhost"):
+            raise outside
+        href = url2pathname(parts.path)
+    elif "://" in href:
+        raise outside
+    # Looked at as text first: on some systems even to look at a path may make this machine log in to another one.
+    path = Path(os.path.normpath(root / href))
+    if not path.is_relative_to(root) or not path.resolve().is_relative_to(root):
+        raise outside
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise CatalogError("a file of the catalogue is no plain file; it is not read")
+    return path
+
+
+def label(item: Any) -> str:
+    """The id of an item as it may stand in a message."""
+    name = item.get("id") if isinstance(item, Mapping) else None
+    return name if isinstance(name, str) and _is_plain(name) else shown(name)
+
+
+def _is_plain(name: str) -> bool:
+    return 0 < len(name) <= MAX_ID and name.isprintable() and not set(name) & set("/\\") and bool(name.strip(". "))
+
+
+def _checked_id(item: Mapping[str, Any]) -> str:
+    name = item.get("id")
+    if not isinstance(name, str) or not _is_plain(name):
+        raise CatalogError(
+            f"an item has the id {shown(name)}; expected 1 to {MAX_ID} printable characters without slashes"
+        )
+    return name
+
+
+def _text(value: str) -> str:
+    """A text of a scene, which ends up in tables and reports."""
+    if len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"a text of {len(value)} characters, or with some that cannot be printed: {shown(value)}")
+    return value
+
+
+def _cloud_percent(stated: Any) -> float | None:
+    if stated is None:
+        return None
+    percent = float(stated)
+    if not 0 <= percent <= 100:
+        raise ValueError(f"cloud cover {percent:g}, expected 0 to 100")
+    return percent
+
+
+def _footprint(stated: Any) -> BaseGeometry | None:
+    """The outline, repaired where it crosses itself; None where none is stated."""
+    if not stated:
+        return None
+    outline = shape(stated)
+    if outline.is_empty:
+        return None
+    if not all(math.isfinite(v) for v in outline.bounds):
+        raise ValueError("the outline has coordinates that are not finite")
+    return outline if outline.is_valid else shapely.make_valid(outline)
+
+
+def _calibrated(sensor: Sensor, item: Mapping[str, Any], key: str) -> Calibration:
+    rule = sensor.calibrate(item, key)
+    if not (math.isfinite(rule.scale) and math.isfinite(rule.offset) and rule.scale):
+        raise ValueError(f"scale {rule.scale:g} and offset {rule.offset:g} of '{key}' are no calibration")
+    return rule
 
 
 def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRule) -> Scene:
@@ -75,7 +166,7 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
     ------
     CatalogError : the item lacks a band, a date or a calibration, or names an address that may not be read.
     """
-    name = str(item.get("id"))
+    name = _checked_id(item)
     try:
         properties, assets = item["properties"], item["assets"]
         acquired = parse_time(properties.get("datetime") or properties["start_datetime"])
@@ -84,27 +175,31 @@ def to_scene(item: Mapping[str, Any], sensor: Sensor, catalog: str, rule: HrefRu
             key = next((k for k in band.assets if k in assets), None)
             if key is None:
                 raise CatalogError(f"item {name} has no band '{band.name}' (looked for {' or '.join(band.assets)})")
-            href, calibration = rule(str(assets[key]["href"])), sensor.calibrate(item, key)
-            found[band.name] = Asset(href, calibration, band.layer, _corner(assets[key]) if band.layer else None)
-        cloud = properties.get("eo:cloud_cover")
+            href, calibration = rule(str(assets[key]["href"])), _calibrated(sensor, item, key)
+            corner = _corner(assets[key]) if band.layer else None
+            found[band.name] = Asset(href, calibration, band.layer, corner, rule.access)
         return Scene(
             scene_id=name,
             sensor=sensor.name,
             collection=str(item.get("collection") or ""),
             catalog=catalog,
             acquired=acquired,
-            acquisition=sensor.acquisition(item),
-            look=sensor.look(item),
-            processing=sensor.processing(item),
-            version=sensor.version(item),
-            cloud_percent=None if cloud is None else float(cloud),
+            acquisition=_text(sensor.acquisition(item)),
+            look=_text(sensor.look(item)),
+            processing=_text(sensor.processing(item)),
+            version=_text(sensor.version(item)),
+            cloud_percent=_cloud_percent(properties.get("eo:cloud_cover")),
             assets=found,
-            footprint=shape(item["geometry"]) if item.get("geometry") else None,
-            updated=str(properties.get("updated") or properties.get("created") or ""),
+            footprint=_footprint(item.get("geometry")),
+            updated=_text(str(properties.get("updated") or properties.get("created") or "")),
             href=_own_address(item, rule),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
-        raise CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {error}") from error
+    except UNREADABLE as error:
+        raise _unusable(name, error) from error
+
+
+def _unusable(name: str, error: Exception) -> CatalogError:
+    return CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {shown(str(error), 120)}")
 
 
 def _own_address(item: Mapping[str, Any], rule: HrefRule) -> str:
@@ -151,15 +246,15 @@ def to_scenes(
     scenes: list[Scene] = []
     skipped: list[Skipped] = []
     for item in items:
-        if item.get("collection") not in sensor.collections:
+        if not isinstance(item, Mapping) or item.get("collection") not in sensor.collections:
             continue
         try:
             if reason := _unsuited(item, sensor):
-                skipped.append(Skipped(str(item.get("id")), "search", reason, routine=True))
+                skipped.append(Skipped(label(item), "search", reason, routine=True))
             else:
                 scenes.append(to_scene(item, sensor, catalog, rule))
         except CatalogError as error:
-            skipped.append(Skipped(str(item.get("id")), "search", str(error)))
+            skipped.append(Skipped(label(item), "search", str(error)))
     return scenes, skipped
 
 
@@ -200,19 +295,33 @@ def choose(
 def _unsuited(item: Mapping[str, Any], sensor: Sensor) -> str:
     try:
         return sensor.unsuited(item)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        name = item.get("id")
-        raise CatalogError(f"item {name} is not a usable STAC item: {type(error).__name__} {error}") from error
+    except UNREADABLE as error:
+        raise _unusable(label(item), error) from error
 
 
-def newest(scenes: Iterable[Scene], sensor: Sensor) -> tuple[list[Scene], list[Skipped]]:
-    """One scene per acquisition: the newest processing, then the better collection; sorted by time."""
+def newest(scenes: Iterable[Scene], sensor: Sensor, catalogs: Sequence[str] = ()) -> tuple[list[Scene], list[Skipped]]:
+    """One scene per acquisition: the newest processing, then the better collection, then the catalogue named first.
+
+    Returns them sorted by time, and the others as routinely skipped.
+    """
     rank = {name: -i for i, name in enumerate(sensor.collections)}
+    place = {name: -i for i, name in enumerate(catalogs)}
+
+    def worth(scene: Scene) -> tuple[Any, ...]:
+        order = rank.get(scene.collection, -99), place.get(scene.catalog, -99)
+        return scene.processing, *order, scene.updated, scene.scene_id
+
     best: dict[str, Scene] = {}
     left: list[Skipped] = []
-    for scene in sorted(scenes, key=lambda s: (s.processing, rank.get(s.collection, -99), s.updated, s.scene_id)):
+    for scene in sorted(scenes, key=worth):
         if older := best.get(scene.acquisition):
-            reason = f"the same acquisition was processed anew as {scene.scene_id}"
-            left.append(Skipped(older.scene_id, "search", reason, routine=True))
+            left.append(Skipped(older.scene_id, "search", _why_not(older, scene), routine=True))
         best[scene.acquisition] = scene
     return sorted(best.values(), key=lambda s: (s.acquired, s.scene_id)), left
+
+
+def _why_not(other: Scene, used: Scene) -> str:
+    """Why one of two scenes of an acquisition is not used."""
+    if other.processing != used.processing:
+        return f"the same acquisition was processed anew as {used.scene_id}"
+    return f"the same acquisition is used as {used.scene_id} of {used.collection} in catalogue {used.catalog}"
