@@ -17,3 +17,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real imagery not found in {folder}; set COMPOUNDWATCH_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    """Test servers are named by their address, so that no name has to be looked up."""
+    return "127.0.0.1", 0

@@ -19,11 +19,6 @@ from compoundwatch.network import Client, check_url, is_public, reachable
 OWN = ("127.0.0.1",)
 
 
-@pytest.fixture(scope="session")
-def httpserver_listen_address():
-    return "127.0.0.1", 0
-
-
 def client(**options):
     return Client(OWN, **{"timeout_s": 5, "budget_s": 20, "pause_s": 0.01} | options)
 
