@@ -83,7 +83,7 @@ def _check_target(folder: Path, out: Path) -> None:
         raise SettingsError(f"{out} holds the result {folder}; name another place")
     if out.is_dir() and not _is_zip(out) and not any(out.iterdir()):
         return
-    if out.exists() or out.is_symlink():
+    if out.exists():
         raise SettingsError(f"{out} is there already and is not replaced; name another place")
 
 

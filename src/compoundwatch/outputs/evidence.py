@@ -83,7 +83,8 @@ def verify(folder: Path, seal: str | None = None) -> Verification:
     folder = folder.resolve()
     there = files_of(folder)
     if MANIFEST not in there:
-        raise SettingsError(f"{folder}: expected the folder of a result, found no {MANIFEST} in it")
+        bag = "; it is a BagIt bag, verify its folder data" if "bagit.txt" in there else ""
+        raise SettingsError(f"{folder}: expected the folder of a result, found no {MANIFEST} in it{bag}")
     manifest = read_manifest(folder)
     digest = _hash(folder / MANIFEST)
     found = [*_check_files(folder, there, manifest), *_check_log(folder, there, manifest, digest)]
