@@ -15,7 +15,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -222,8 +222,15 @@ class Client:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         max_bytes: int = 50_000_000,
+        whole: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """Ask for an address, and again where that may help; any status may come back.
+
+        Parameters
+        ----------
+        max_bytes : how long an answer may be.
+        whole : raises ValueError for the body of a good answer that is not what was asked for, as where half of it is
+            missing; it is then asked for again.
 
         Raises
         ------
@@ -242,8 +249,12 @@ class Client:
                     raw = response.raw
                     answer = Answer(response.status_code, response.headers, _body(response, deadline, max_bytes))
                 if answer.status not in BUSY:
+                    if whole and answer.status < 300:
+                        whole(answer.body)
                     return answer
                 told = f"status {answer.status}"
+            except ValueError as broken_off:
+                told, error = f"its answer is broken: {broken_off}"[:120], ProtocolError("broken")
             except _Broken as broken:
                 told, error = broken.told, broken.error
             try:
