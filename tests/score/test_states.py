@@ -67,7 +67,11 @@ def judge(area, series, settings=SETTINGS):
 
 
 SCENARIOS = {
-    State.EMPTIED: {"activity": -3.0 * late, "ndvi_anomaly": 1.5 * np.clip((DAYS - CHANGE - 20) / 180, 0, 1)},
+    State.EMPTIED: {
+        "activity": -3.0 * late,
+        "brightness_anomaly": -1.5 * late,
+        "ndvi_anomaly": 1.5 * np.clip((DAYS - CHANGE - 20) / 180, 0, 1),
+    },
     State.BUILDING: {
         "brightness_up": 10 * ramp,
         "ndvi_down": 10 * ramp,

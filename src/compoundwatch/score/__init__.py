@@ -18,7 +18,16 @@ from compoundwatch.score.states import LIGHTS, Seen, site_effect, site_state
 from compoundwatch.score.summary import summarise
 from compoundwatch.score.versions import without_moved
 
-__all__ = ["TileSeries", "score_sites", "site_series", "summarise", "tile_series", "usable_days", "without_moved"]
+__all__ = [
+    "TileSeries",
+    "score_sites",
+    "site_series",
+    "summarise",
+    "tile_series",
+    "usable_days",
+    "weigh_sites",
+    "without_moved",
+]
 
 Measurement = tuple[str, str, str]
 """Sensor, look, feature."""
@@ -45,10 +54,29 @@ def score_sites(
     """
     effects: list[SiteEffect] = []
     states: list[SiteState] = []
+    units = {(s.name, f.name): f.unit for s in sensors for f in s.features}
+    weighed = weigh_sites(area, series, sensors, reference_end, settings, min_valid_fraction, rng)
+    for site_id, (found, seen) in weighed.items():
+        effects += [site_effect(site_id, _unit(e.sensor, e.feature, units), e) for e in found]
+        states.append(site_state(site_id, found, seen, reference_end[site_id], as_of, settings, parameters()))
+    q = false_discovery([np.nan if s.p_value is None else s.p_value for s in states])
+    with_q = tuple(replace(s, q_value=None if np.isnan(v) else float(v)) for s, v in zip(states, q, strict=True))
+    return tuple(effects), with_q
+
+
+def weigh_sites(
+    area: AreaOfInterest,
+    series: pd.DataFrame,
+    sensors: Sequence[Sensor],
+    reference_end: Mapping[str, int],
+    settings: ScoreSettings,
+    min_valid_fraction: float,
+    rng: np.random.Generator,
+) -> dict[str, tuple[list[Evidence], Seen]]:
+    """The evidence of every measurement of every site, and how the site was seen; parameters as ``score_sites``."""
     kinds = {s.name: s.kind for s in sensors}
     table = _wide(series, kinds, min(reference_end.values(), default=0))
-    units = {(s.name, f.name): f.unit for s in sensors for f in s.features}
-    known = parameters()
+    weighed: dict[str, tuple[list[Evidence], Seen]] = {}
     for site in area.targets:
         own = series[series["site_id"] == site.site_id]
         end = reference_end[site.site_id]
@@ -61,11 +89,8 @@ def score_sites(
             values = table[site.site_id][key]
             if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng):
                 found.append(e)
-                effects.append(site_effect(site.site_id, _unit(sensor, feature, units), e))
-        states.append(site_state(site.site_id, found, seen, end, as_of, settings, known))
-    q = false_discovery([np.nan if s.p_value is None else s.p_value for s in states])
-    with_q = tuple(replace(s, q_value=None if np.isnan(v) else float(v)) for s, v in zip(states, q, strict=True))
-    return tuple(effects), with_q
+        weighed[site.site_id] = (found, seen)
+    return weighed
 
 
 def _seen(own: pd.DataFrame, sensors: Sequence[Sensor], min_valid_fraction: float) -> Seen:
