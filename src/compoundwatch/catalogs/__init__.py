@@ -6,14 +6,14 @@ All give the same kind of scenes.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
 
-__all__ = ["KNOWN", "Catalog", "open_catalog"]
+__all__ = ["KNOWN", "Catalog", "open_catalog", "open_catalogs"]
 
 KNOWN: Mapping[str, str] = {
     "earth-search": "https://earth-search.aws.element84.com/v1",
@@ -27,7 +27,10 @@ archive of night lights, which has an interface of its own."""
 class Catalog(Protocol):
     """Something that can be asked for scenes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How it is called in results."""
+        ...
 
     def serves(self, sensor: Sensor) -> bool:
         """Whether the catalogue has a collection of the sensor. Raises CatalogError when it cannot be read."""
@@ -83,6 +86,20 @@ def open_catalog(location: str | Path, settings: SearchSettings) -> Catalog:
         f"catalogue {location}: expected a STAC address, one of {', '.join(KNOWN)}, or a folder with a "
         f"catalog.json or with granules (*.h5); found no file {path}"
     )
+
+
+def open_catalogs(locations: Sequence[str | Path], settings: SearchSettings) -> Catalog:
+    """Several catalogues in an order, as one; none named = all of KNOWN.
+
+    The first that has a sensor is asked, the next one where it fails or has gaps. Each is opened when it is needed.
+
+    Raises
+    ------
+    SettingsError : (when a catalogue is needed) nothing is there.
+    """
+    from compoundwatch.catalogs.order import InOrder
+
+    return InOrder(locations or list(KNOWN), settings, open_catalog)
 
 
 class _Folder:

@@ -99,7 +99,8 @@ def watch(
     area : areas, or the path of their GeoJSON file.
     out : folder that gets the result files; None = write nothing.
     catalog : where imagery is found: addresses of STAC APIs, short names of ``catalogs.KNOWN``, folders with a
-        ``catalog.json`` or with granules. Each sensor is asked of the first that has it; none named = all of KNOWN.
+        ``catalog.json`` or with granules. The first that has a sensor is asked for it, the next one where that fails
+        or has gaps; none named = all of KNOWN.
     sensor_names : which sensors to use.
     sites : ids of the sites to watch; empty = all.
     start, end : first and last day of imagery; default: the last three years up to ``now``.
@@ -194,23 +195,15 @@ def _plan(
 def _catalogs(
     named: str | Path | Sequence[str | Path], chosen: Sequence[Sensor], settings: Settings
 ) -> dict[str, Catalog]:
-    """For each sensor the first catalogue that has it; a catalogue is opened when it is first needed."""
-    places = [named] if isinstance(named, str | Path) else list(named) or list(catalogs.KNOWN)
-    opened: dict[str | Path, Catalog] = {}
-    found: dict[str, Catalog] = {}
+    """For each sensor the catalogues to ask, in their order; a catalogue is opened when it is first needed."""
+    ordered = catalogs.open_catalogs([named] if isinstance(named, str | Path) else named, settings.search)
     for sensor in chosen:
-        for place in places:
-            if place not in opened:
-                opened[place] = catalogs.open_catalog(place, settings.search)
-            if opened[place].serves(sensor):
-                found[sensor.name] = opened[place]
-                break
-        else:
+        if not ordered.serves(sensor):
             raise SettingsError(
                 f"no scene of sensor {sensor.name} (collections {', '.join(sensor.collections)}) in catalogue "
-                f"{', '.join(c.name for c in opened.values())}; name a catalogue that has it, or leave the sensor out"
+                f"{ordered.name}; name a catalogue that has it, or leave the sensor out"
             )
-    return found
+    return dict.fromkeys((s.name for s in chosen), ordered)
 
 
 def _measure_all(area: AreaOfInterest, plan: _Plan) -> dict[str, _Measured]:

@@ -93,9 +93,10 @@ def acquisition(item: Mapping[str, Any]) -> str:
         datatake = f"{platform} {str(properties.get('datetime'))[:16]}"
     tile = str(properties.get("grid:code") or properties.get("s2:mgrs_tile") or "").removeprefix("MGRS-")
     if not tile:
-        match = re.search(r"_T?(\d\d[A-Z]{3})_", str(item["id"]))
+        match = re.search(r"_T?(\d{1,2}[A-Z]{3})_", str(item["id"]))
         tile = match[1] if match else str(item["id"])
-    return " ".join([datatake, *([strip[1]] if strip else []), tile])
+    # Some catalogues write zones below 10 with a zero in front, some without.
+    return " ".join([datatake, *([strip[1]] if strip else []), tile.zfill(5)])
 
 
 def look(item: Mapping[str, Any]) -> str:
