@@ -67,8 +67,8 @@ REGIONAL = ("regional",) * 3 + ("unchanged",) * 2 + ("emptied",) * 2 + (
 )  # fmt: skip
 KINDS = (PLAIN, PLAIN, DARK, PLAIN, REGIONAL)
 """Sites of the worlds, in turn. A blackout hits all sites of its world."""
-SIZES = ((100, 160), (160, 260), (260, 420), (100, 160), (160, 260), (420, 600), (160, 260))
-"""Least and greatest width of the sites of the worlds in metres, in turn; seven and five have no common factor."""
+SIZES = ((100, 160), (160, 260), (260, 420), (100, 160), (160, 260), (420, 600), (160, 260), (600, 1000))
+"""Least and greatest width of the sites of the worlds in metres, in turn; eight and five have no common factor."""
 QUIET = ("unchanged", "blackout", "power_cut")
 """Scenarios in which nothing happened to the ground or the people."""
 CHANGES = (State.EMPTIED, State.BUILDING, State.DEMOLISHED, State.REOCCUPIED)

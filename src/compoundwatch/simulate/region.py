@@ -137,8 +137,8 @@ def _check(
     for name in scenarios:
         if name not in SCENARIOS:
             raise SettingsError(f"there is no scenario '{name}'; choose from {', '.join(SCENARIOS)}")
-    if not 100 <= site_m[0] <= site_m[1] <= 600:
-        raise SettingsError(f"sites are 100 to 600 m wide, smallest first, found {site_m}; correct it")
+    if not 100 <= site_m[0] <= site_m[1] <= 1000:
+        raise SettingsError(f"sites are 100 to 1000 m wide, smallest first, found {site_m}; correct it")
     if not (1 <= controls <= 60 and 1 <= regional_controls <= 60):
         raise SettingsError(f"expected 1 to 60 controls, found {controls} and {regional_controls}; correct it")
     if not 0 < change_window[0] <= change_window[1] < 1:
