@@ -409,6 +409,16 @@ def rows_of(folder: Path, world: World, removals: Sequence[str]) -> Path:
     return path
 
 
+def measured_worlds(folder: Path, split: str) -> Iterator[tuple[dict[str, Any], AreaOfInterest, pd.DataFrame]]:
+    """What is known of each measured world of a split (truth under "truth"), its area and its series: to fit on."""
+    for home in sorted(folder.glob(f"{split}-*")):
+        if (home / "world.json").is_file():
+            about = json.loads((home / "world.json").read_text(encoding="utf-8"))
+            about["truth"] = json.loads((home / "truth.json").read_text(encoding="utf-8"))
+            area = pipeline.read_area(home / "sites.geojson", home / "events.csv")
+            yield about, area, pd.read_pickle(home / "series.pkl.gz")
+
+
 def _row(
     world: World, about: dict[str, Any], truth: dict[str, Any], state: SiteState, removed: str, apart: dict[str, float]
 ) -> dict[str, Any]:
@@ -483,12 +493,12 @@ def days_apart(row: dict[str, Any], key: str = "date") -> int:
 
 
 def share(values: Iterable[bool]) -> str:
-    """A share with its standard error, as text."""
+    """A share with its standard error, as text; the error from half a case more of each kind, so that it is never 0."""
     found = np.array(list(values), dtype=float)
     if not found.size:
         return f"{'-':>11s}"
-    mean = float(found.mean())
-    return f"{mean:5.2f} ±{np.sqrt(max(mean * (1 - mean), 0) / found.size):4.2f}"
+    shrunk = (found.sum() + 0.5) / (found.size + 1)
+    return f"{found.mean():5.2f} ±{np.sqrt(shrunk * (1 - shrunk) / (found.size + 1)):4.2f}"
 
 
 def print_tables(rows: Rows, frozen: Rows) -> None:
