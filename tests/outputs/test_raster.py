@@ -12,6 +12,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from compoundwatch.errors import OutputError
@@ -46,6 +47,7 @@ def test_every_layer_is_a_valid_cog_in_its_place(rasters: dict[str, Path]) -> No
         with rasterio.open(path) as file:
             assert file.crs.to_epsg() == 32648
             assert file.shape == (26, 34)
+            assert file.colorinterp == (ColorInterp.gray,)
             assert file.transform == Affine(10, 0, 380_000, 0, -10, 1_200_000)
             assert file.tags()["RUN_ID"] == "r1"
             assert file.tags()["SITE_ID"] == "Site/1"
@@ -104,7 +106,7 @@ def test_large_rasters_have_overviews_of_true_values(tmp_path: Path) -> None:
     write_cog(tmp_path / "x.tif", Raster(values, 0, "", "x"), GRID.transform, "EPSG:32648", {})
     assert cog_faults(tmp_path / "x.tif") == []
     with rasterio.open(tmp_path / "x.tif") as file:
-        assert file.overviews(1)
+        assert file.overviews(1) == [2, 4]
         small = file.read(1, out_shape=(550, 350))
         np.testing.assert_array_equal(file.read(1), values)
     assert np.isin(small, values).all()

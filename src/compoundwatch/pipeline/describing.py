@@ -58,7 +58,7 @@ def result_files(folder: Path) -> list[tuple[Path, str]]:
         "sites.geojson": "the sites and their states",
         "changes.geojson": "the changed patches",
         "direction.tif": "which pixels changed, and which way",
-        "manifest.json": "what the result rests on",
+        "manifest.json": "what the result rests on; 'compoundwatch verify' checks it",
     }
     return [(folder / name, what) for name, what in known.items() if (folder / name).is_file()]
 
