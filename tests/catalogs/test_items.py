@@ -166,3 +166,18 @@ def test_an_item_that_no_sensor_can_read_is_told_and_does_not_stop_the_search(br
         assert scenes == []
         assert [s.item_id for s in skipped] == ["a"]
         assert skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("links", "wanted"),
+    [
+        ([{"rel": "self", "href": f"{HOST}items/a"}], f"{HOST}items/a"),
+        ([{"rel": "root", "href": HOST}, {"rel": "self", "href": f"{HOST}items/a?x=1"}], f"{HOST}items/a?x=1"),
+        ([{"rel": "self", "href": "file:///etc/passwd"}], ""),
+        ([{"rel": "self", "href": "http://127.0.0.1/a"}], ""),
+        ([{"rel": "root", "href": HOST}], ""),
+        (None, ""),
+    ],
+)
+def test_a_scene_knows_its_own_record(links, wanted):
+    assert to_scene({**item(), "links": links}, SENSOR, "test", remote_rule(None)).href == wanted
