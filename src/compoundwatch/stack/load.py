@@ -34,19 +34,13 @@ from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import Asset, BoolArray, FloatArray, Picture, Scene, Sensor, Skipped
 from compoundwatch.stack import hdf5
+from compoundwatch.stack.files import GDAL_OPTIONS, opened
 
-GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # otherwise a dozen requests a file to look for sidecars
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF",
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_USERAGENT": "compoundwatch",
-}
 MAX_SOURCE_PIXELS = 40_000_000
 """Refuse to read more pixels than this from one band at once: a guard against absurd rasters."""
 
+MAX_FACTOR = 64
+"""Pixels of a file that span more pixels of the grid are resampled, not repeated, which would take memory for each."""
 _TAPS = 2
 """Pixels on each side that cubic convolution needs."""
 
@@ -245,12 +239,12 @@ def read_band(
     try:
         if asset.layer:
             return hdf5.read(asset, grid)
-        with rasterio.open(asset.href, driver="GTiff") as source:
+        with opened(asset) as source:
             return _window(source, asset, grid, resampling, aside_m)
     except StackError as error:
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be used: {error}") from error
-    except (RasterioError, ValueError, OSError) as error:
-        # The library's message may hold the address with a token, so only its kind is told.
+    except (RasterioError, ValueError, OSError, ArithmeticError) as error:
+        # The library's message may hold an address, so only its kind is told.
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be read ({type(error).__name__})") from error
 
 
@@ -367,7 +361,7 @@ def _aligned(transform: Affine, grid: Grid) -> int | None:
     factor = round(transform.a / grid.pixel_m)
     offsets = ((transform.c - grid.left) / grid.pixel_m, (transform.f - grid.top) / grid.pixel_m)
     square = math.isclose(transform.a, -transform.e, rel_tol=1e-9)
-    exact = factor >= 1 and square and math.isclose(transform.a, factor * grid.pixel_m, rel_tol=1e-9)
+    exact = 1 <= factor <= MAX_FACTOR and square and math.isclose(transform.a, factor * grid.pixel_m, rel_tol=1e-9)
     return factor if exact and all(abs(o - round(o)) < 1e-6 for o in offsets) else None
 
 

@@ -19,7 +19,8 @@ from compoundwatch.grid import Grid
 from compoundwatch.model import FloatArray, Scene, Sensor, Skipped
 from compoundwatch.stack import coregister, offsets
 from compoundwatch.stack.coregister import Shift
-from compoundwatch.stack.load import GDAL_OPTIONS, Day, clear, day_number, read_band
+from compoundwatch.stack.files import GDAL_OPTIONS
+from compoundwatch.stack.load import Day, clear, day_number, read_band
 
 FRAME_PIXELS = (64, 128)
 """Smallest and largest side of the frame."""
