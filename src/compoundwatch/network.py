@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import ipaddress
+import json
 import logging
 import re
 import socket
@@ -141,6 +142,22 @@ def reachable(host: str, port: int, own_hosts: Iterable[str] = ()) -> list[str]:
     return allowed
 
 
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that an answer is.
+
+    Raises
+    ------
+    ValueError : it is none.
+    """
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object, found {type(found).__name__}")
+    return found
+
+
 def user_agent() -> str:
     """How this program introduces itself to servers."""
     return f"compoundwatch/{version('compoundwatch')}"
@@ -220,7 +237,7 @@ class Client:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
-        json: Any = None,
+        content: Any = None,
         max_bytes: int = 50_000_000,
         whole: Callable[[bytes], object] | None = None,
     ) -> Answer:
@@ -228,6 +245,7 @@ class Client:
 
         Parameters
         ----------
+        content : is sent along as JSON.
         max_bytes : how long an answer may be.
         whole : raises ValueError for the body of a good answer that is not what was asked for, as where half of it is
             missing; it is then asked for again.
@@ -239,7 +257,7 @@ class Client:
         check_url(url, self.own_hosts)
         host = urlsplit(url).hostname or ""
         deadline = getattr(self._deadline, "at", None) or time.monotonic() + self._budget_s
-        question = requests.Request(method, url, headers=dict(headers or {}), params=dict(params or {}), json=json)
+        question = requests.Request(method, url, headers=dict(headers or {}), params=dict(params or {}), json=content)
         retry = self._retry
         while True:
             raw: urllib3.BaseHTTPResponse | None = None

@@ -19,7 +19,7 @@ from pystac_client.warnings import PystacClientWarning
 from compoundwatch.catalogs.items import UNREADABLE, choose, remote_rule, to_scenes
 from compoundwatch.errors import CatalogError, NetworkError
 from compoundwatch.model import Access, Scene, SearchSettings, Sensor, Skipped, shown
-from compoundwatch.network import Client
+from compoundwatch.network import Client, json_object
 
 PAGE = 100
 MAX_PAGE_BYTES = 50_000_000
@@ -192,16 +192,16 @@ class _Reader(StacApiIO):
             url,
             method="POST" if posting else "GET",
             params=None if posting else values,
-            json=values if posting else None,
+            content=values if posting else None,
             headers={"Accept": "application/geo+json, application/json"},
             max_bytes=MAX_PAGE_BYTES,
-            whole=_object,
+            whole=json_object,
         )
         if not 200 <= answer.status < 300:
             error = APIError(f"status {answer.status}")
             error.status_code = answer.status
             raise error
-        return _object(answer.body)
+        return json_object(answer.body)
 
     def get_pages(
         self, url: str, method: str | None = None, parameters: Mapping[str, Any] | None = None
@@ -236,22 +236,6 @@ class _Reader(StacApiIO):
                 "method": "POST" if posting else "GET",
                 "parameters": merged if posting else {},
             }
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """The JSON object that an answer is.
-
-    Raises
-    ------
-    ValueError : it is none.
-    """
-    try:
-        found = json.loads(body)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"expected an object, found {type(found).__name__}")
-    return found
 
 
 @contextmanager

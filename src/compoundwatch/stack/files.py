@@ -1,8 +1,8 @@
 """Opening the file of a band: on this machine, or on a server by asking for the ranges of bytes that are needed.
 
-GDAL can read from servers itself, but then it follows redirects to any host, also to ones of this machine's network, and
-repeats whole addresses in what it logs. So it is given bytes, which our own client fetches, and is kept from the network
-and from other files: only TIFFs are opened, without side files.
+GDAL can read from servers itself, but then it follows redirects to any host, also to ones of this machine's network,
+and repeats whole addresses in what it logs. So it is given bytes, which our own client fetches, and is kept from the
+network and from other files: only TIFFs are opened, without side files.
 
 A file is hostile until checked: the pieces that have to be read at once, and all that is fetched, are bounded.
 """

@@ -9,10 +9,10 @@ is good for is counted from the time that the server states along with it.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from compoundwatch.errors import NetworkError, StackError
 from compoundwatch.model import Access
-from compoundwatch.network import Answer, Client
+from compoundwatch.network import Answer, Client, json_object
 
 EARLY_S = 120.0
 """A token is renewed so many seconds before it expires, or at half its time where that is later."""
@@ -51,9 +51,10 @@ class _Slot:
 
 
 class Tokens:
-    """Tokens by container, shared by all threads. ``young_s`` is YOUNG_S."""
+    """Tokens by container, shared by all threads. ``young_s`` is YOUNG_S, ``clock`` counts seconds."""
 
-    def __init__(self, young_s: float = YOUNG_S) -> None:
+    def __init__(self, young_s: float = YOUNG_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._slots: dict[Key, _Slot] = {}
         self._lock = threading.Lock()
         self._young_s = young_s
@@ -70,7 +71,7 @@ class Tokens:
             return href
         slot = self._slot(key)
         with slot.lock:
-            now = time.monotonic()
+            now = self._clock()
             if now >= slot.until:
                 self._renew(slot, key, access, now)
             if slot.failure:
@@ -86,7 +87,7 @@ class Tokens:
         with slot.lock:
             if not slot.query or not signed.endswith(slot.query):
                 return True  # another thread has renewed it
-            if time.monotonic() - slot.since < self._young_s:
+            if self._clock() - slot.since < self._young_s:
                 return False
             slot.until = 0.0
             return True
@@ -100,7 +101,7 @@ class Tokens:
         endpoint, account, name = key
         try:
             answer = _client(access.own_hosts).ask(
-                f"{endpoint.rstrip('/')}/{account}/{name}", max_bytes=100_000, whole=json.loads
+                f"{endpoint.rstrip('/')}/{account}/{name}", max_bytes=100_000, whole=json_object
             )
         except NetworkError as error:
             told = str(error)
@@ -111,7 +112,7 @@ class Tokens:
             seconds = found.get("seconds", 0.0)
             if not told and not slot.query:
                 told = "what it answers is no token"
-        slot.since = time.monotonic()
+        slot.since = self._clock()
         if slot.query:
             slot.until = now + max(seconds - min(EARLY_S, seconds / 2), self._young_s)
         else:
@@ -136,14 +137,14 @@ def container(href: str, access: Access) -> Key | None:
 def _read(answer: Answer) -> dict[str, Any]:
     """The query of a token and the seconds it is good for; nothing where the answer holds no usable one."""
     try:
-        stated = json.loads(answer.body)
+        stated = json_object(answer.body)
         query, expiry = stated["token"].lstrip("?"), dt.datetime.fromisoformat(stated["msft:expiry"])
         if not _TOKEN.fullmatch(query):
             return {}
         stamp = answer.headers.get("Date")
         now = parsedate_to_datetime(stamp) if stamp else dt.datetime.now(dt.UTC)
         return {"query": query, "seconds": max(0.0, (_utc(expiry) - _utc(now)).total_seconds())}
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         return {}
 
 
