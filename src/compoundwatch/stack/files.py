@@ -80,6 +80,8 @@ def opened(asset: Asset, tokens: Tokens = TOKENS) -> Iterator[Any]:
 
 
 def _check(source: Any) -> None:
+    if source.tags(ns="OVERVIEWS"):
+        raise StackError("its metadata names another file, which GDAL would open")
     rows, cols = source.block_shapes[0]
     together = source.count if str(source.interleaving or "").lower().endswith("pixel") else 1
     kind = np.dtype(source.dtypes[0])
