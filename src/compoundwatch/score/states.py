@@ -64,8 +64,10 @@ def log_bayes_factor(fit: tuple[Float64, Float64], mean: float, spread: float) -
 class Weighing:
     """The evidence of a site, tempered and capped, ready to be asked what it says for a class.
 
-    Where a measurement or a sensor says more than its cap, all it says in favour is scaled down to it: it keeps its
-    order of which change it was, and when, but cannot decide alone that there was one.
+    Where a measurement says more than its cap, the part that says "something happened then" (the likelihood of the best
+    size) is scaled down, and the part that says how well that size suits the class is kept. Where the measurements of
+    a sensor say more than its cap together, all classes are lowered alike. So nobody decides alone that there was a
+    change, and everybody keeps a say on which, and when.
     """
 
     def __init__(self, evidence: Sequence[Evidence], known: Parameters) -> None:
@@ -73,7 +75,12 @@ class Weighing:
         self._factors: dict[tuple[str, str, float, float], Float64] = {}
         peaks = {e.key: self._peak(e) for e in evidence}
         cap = known.model.measurement_cap
-        self._factors = {k: np.maximum(_scaled(v, peaks[k[0]], cap), -100.0) for k, v in self._factors.items()}
+        fits = {e.key: e.fits for e in evidence}
+        for asked, factor in self._factors.items():
+            a, b = fits[asked[0]][asked[1]]
+            excess = 1 - min(1.0, cap / max(peaks[asked[0]], 1e-9))
+            best_size = known.model.temper * 0.5 * a**2 / b
+            self._factors[asked] = np.maximum(factor - excess * best_size, -100.0)
         self.classes = {state: kind for state, kind in known.classes.items() if self._may_be_asked(state, kind)}
         self._sums = {state: self._by_sensor(kind) for state, kind in self.classes.items()}
         self._aside = {e.key: self._artefact(e) for e in evidence}
@@ -143,7 +150,7 @@ class Weighing:
         total = np.zeros((len(SHAPES[kind.shape]), self.evidence[0].taus.size))
         for sensor, ways in self._sums[state].items():
             peak = max(float(sums[sensor].max()) for sums in self._sums.values() if sensor in sums)
-            total = total + _scaled(ways, peak, self.known.model.sensor_cap)
+            total = total + ways - max(0.0, peak - self.known.model.sensor_cap)
         later = np.zeros(self.evidence[0].taus.size)
         for e in self.evidence:
             if e.measure in kind.later:
@@ -163,11 +170,6 @@ class Weighing:
         """Keys of the measurements that a class says something of."""
         kind = self.classes[state]
         return {e.key for e in self.evidence if e.measure in kind.signs or e.measure in kind.later}
-
-
-def _scaled(factor: Float64, peak: float, cap: float) -> Float64:
-    """Log Bayes factors whose positive part is scaled so that ``peak`` becomes ``cap``, where it is above it."""
-    return factor if peak <= cap else np.where(factor > 0, factor * (cap / peak), factor)
 
 
 def posterior(weighing: Weighing) -> Posterior:
