@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pystac
 import pystac_client
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
@@ -27,7 +28,15 @@ MAX_EMPTY_PAGES = 10
 """Some servers filter after they cut their pages, and give empty ones on the way."""
 SHARE_GIVEN = 0.9
 """A search is told to be incomplete where fewer of the announced items come; numbers that are announced are rough."""
-FAULTS = (*UNREADABLE, APIError, NetworkError, PystacClientWarning, pystac.STACError, pystac.STACTypeError)
+FAULTS = (
+    *UNREADABLE,
+    APIError,
+    ClientTypeError,
+    NetworkError,
+    PystacClientWarning,
+    pystac.STACError,
+    pystac.STACTypeError,
+)
 """What a server that does not keep to the standard, or does not answer, makes the libraries raise."""
 
 CLOSED = {"earth-search.aws.element84.com": ("landsat-c2-l2", "sentinel-1-grd", "sentinel-2-l1c")}
@@ -56,9 +65,10 @@ class StacApi:
         self._http = Client(
             self._rule.access.own_hosts, timeout_s=settings.timeout_s, budget_s=min(settings.budget_s, 120)
         )
+        self._reader = _Reader(self._http, self.name)
         try:
             with _quietly():
-                self._client = pystac_client.Client.open(url, stac_io=_Reader(self._http, self.name))
+                self._client = pystac_client.Client.open(url, stac_io=self._reader)
         except CatalogError:
             raise
         except FAULTS as error:
@@ -100,7 +110,8 @@ class StacApi:
                     )
                 days = f"{start}T00:00:00Z/{end}T23:59:59Z"
                 found = self._client.search(collections=collections, bbox=list(bounds), datetime=days, limit=PAGE)
-                pages = _Pages(found.pages_as_dicts(), self.name, settings.max_scenes)
+                answers = self._reader.get_pages(found.url, found.method, found.get_parameters())
+                pages = _Pages(answers, self.name, settings.max_scenes)
                 scenes, skipped = to_scenes(pages.items(), sensor, self.name, self._rule)
         except CatalogError:
             raise
