@@ -24,9 +24,8 @@ from compoundwatch.errors import CatalogError, NetworkError
 from compoundwatch.model import Access, Asset, Calibration, Scene, SearchSettings, Sensor, Skipped, shown
 from compoundwatch.network import check_url
 
-MAX_ID = 200
-MAX_TEXT = 500
-"""Characters of an id, and of any other text of a scene."""
+MAX_ID, MAX_TEXT, MAX_PATH = 200, 500, 4_000
+"""Characters of an id, of any other text of a scene, and of the path of a file."""
 UNREADABLE = (
     KeyError,
     IndexError,
@@ -85,20 +84,20 @@ def below(root: Path, href: str) -> Path:
     ------
     CatalogError : it lies elsewhere, or is no plain file.
     """
-    outside = CatalogError("a file lies outside the folder of its catalogue; it is not read")
-    if not href.isprintable() or len(href) > MAX_TEXT * 8:
-        raise outside
+    if not href.isprintable() or len(href) > MAX_PATH:
+        raise CatalogError("a file's path is too long or holds characters that cannot be printed; it is not read")
     if href.startswith("file:"):
         parts = urlsplit(href)
-        if parts.netloc not in ("", "localhost"):
-            raise outside
-        href = url2pathname(parts.path)
-    elif "://" in href:
-        raise outside
+        return _inside(root, url2pathname(parts.path) if parts.netloc in ("", "localhost") else "//")
+    path = _inside(root, href)
+    return _inside(root, url2pathname(href)) if "%" in href and not path.exists() else path
+
+
+def _inside(root: Path, text: str) -> Path:
     # Looked at as text first: on some systems even to look at a path may make this machine log in to another one.
-    path = Path(os.path.normpath(root / href))
-    if not path.is_relative_to(root) or not path.resolve().is_relative_to(root):
-        raise outside
+    path = Path(os.path.normpath(root / text))
+    if "://" in text or not path.is_relative_to(root) or not path.resolve().is_relative_to(root):
+        raise CatalogError("a file lies outside the folder of its catalogue; it is not read")
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise CatalogError("a file of the catalogue is no plain file; it is not read")
@@ -145,10 +144,8 @@ def _footprint(stated: Any) -> BaseGeometry | None:
     if not stated:
         return None
     outline = shape(stated)
-    if outline.is_empty:
-        return None
-    if not all(math.isfinite(v) for v in outline.bounds):
-        raise ValueError("the outline has coordinates that are not finite")
+    if outline.is_empty or not all(math.isfinite(v) for v in outline.bounds):
+        raise ValueError("the outline is empty, or has coordinates that are not finite")
     return outline if outline.is_valid else shapely.make_valid(outline)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import url2pathname
 
 import pystac
 from pystac.stac_io import DefaultStacIO
 
-from compoundwatch.catalogs.items import choose, folder_rule, to_scenes
+from compoundwatch.catalogs.items import below, choose, folder_rule, to_scenes
 from compoundwatch.errors import CatalogError
-from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped
+from compoundwatch.model import Scene, SearchSettings, Sensor, Skipped, shown
 
 MAX_JSON_BYTES = 20_000_000
 
@@ -25,9 +25,12 @@ class _FolderIO(DefaultStacIO):
         self.root = root.resolve()
 
     def read_text_from_href(self, href: str) -> str:
-        path = Path(url2pathname(href.removeprefix("file://"))).resolve()
-        if "://" in href.removeprefix("file://") or not path.is_relative_to(self.root):
-            raise CatalogError(f"catalogue {self.root}: it links to {href}, which lies outside its folder")
+        try:
+            path = below(self.root, href)
+        except CatalogError:
+            raise CatalogError(
+                f"catalogue {self.root}: it links to {shown(href)}, which lies outside its folder or is no plain file"
+            ) from None
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CatalogError(f"catalogue {self.root}: {path.name} is larger than {MAX_JSON_BYTES // 10**6} MB")
         return path.read_text(encoding="utf-8")
@@ -53,7 +56,7 @@ class StaticCatalog:
             try:
                 io = _FolderIO(self._path.parent)
                 catalog = pystac.Catalog.from_file(str(self._path.resolve()), stac_io=io)
-                self._items = [_absolute(item) for item in catalog.get_items(recursive=True)]
+                self._items = [_absolute(item) for item in _all_items(catalog)]
             except (
                 OSError,
                 ValueError,
@@ -62,11 +65,13 @@ class StaticCatalog:
                 KeyError,
                 TypeError,
                 AttributeError,
+                RecursionError,
             ) as error:
                 if isinstance(error.__cause__, CatalogError):  # pystac wraps what our reader refuses
                     raise error.__cause__ from error
                 raise CatalogError(
-                    f"catalogue {self._path}: expected a STAC catalogue, found {type(error).__name__}: {error}"
+                    f"catalogue {self._path}: expected a STAC catalogue, found {type(error).__name__}: "
+                    f"{shown(str(error), 120)}"
                 ) from error
         return self._items
 
@@ -88,6 +93,21 @@ class StaticCatalog:
         scenes, skipped = self._scenes[sensor.name]
         kept, left = choose(scenes, bounds, start, end, sensor, settings, self.name)
         return kept, skipped + left
+
+
+def _all_items(top: pystac.Catalog) -> Iterator[pystac.Item]:
+    """The items of a catalogue and of all below it, each once, also where links lead in circles."""
+    waiting, seen = [top], set()
+    while waiting:
+        catalog = waiting.pop()
+        for item in catalog.get_items():
+            if item.get_self_href() not in seen:
+                seen.add(item.get_self_href())
+                yield item
+        for child in catalog.get_children():
+            if child.get_self_href() not in seen:
+                seen.add(child.get_self_href())
+                waiting.append(child)
 
 
 def _absolute(item: pystac.Item) -> dict[str, Any]:
