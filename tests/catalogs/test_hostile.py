@@ -120,7 +120,7 @@ def test_all_of_them_at_once_through_a_real_server(tmp_path, connections):
     odd = [*map(naming, HREFS), *({**item(), "id": name} for name in NAMES if isinstance(name, str)), *ITEMS]
     odd = [o for o in odd if o.get("properties", {}) and "NaN" not in json.dumps(o) and "Infinity" not in json.dumps(o)]
     odd = [{**o, "id": f"odd-{k}"} if o.get("id") == "odd" else o for k, o in enumerate(odd)]
-    good = [item(f"good-{k}", f"2024-05-{k + 1:02d}T03:30:00Z") for k in range(5)]
+    good = [item(f"good-{k}", f"2024-06-{k + 1:02d}T03:30:00Z") for k in range(5)]
     page = json.dumps({"type": "FeatureCollection", "features": odd + good, "links": []})
     collection = {
         "type": "Collection",
