@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from compoundwatch import images
 
@@ -73,26 +73,129 @@ def test_nothing_to_split():
     assert images.split_tail(np.array([])).threshold == np.inf
 
 
-def test_noise_of_means_falls_with_the_root_of_the_area():
-    noise = np.random.default_rng(5).normal(0, 2, (300, 420))
-    areas, sigmas = images.noise_of_means(noise)
-    np.testing.assert_allclose(sigmas * np.sqrt(areas), 2.0, rtol=0.15)
-    slope = noise + np.indices(noise.shape)[1] / 2000
-    np.testing.assert_allclose(images.noise_of_means(slope)[1], sigmas, rtol=0.25)
-    assert images.noise_of_means(noise[:5, :7])[0].size == 0
+def test_noise_of_means_falls_with_the_root_of_the_area_where_pixels_are_independent():
+    pixels = np.random.default_rng(5).normal(0, 2, (3, 300, 420))
+    found = images.patch_noise(pixels, np.zeros(pixels.shape[1:], dtype=bool))
+    np.testing.assert_allclose(found.areas, 4 * np.pi * np.array([1.5, 3, 6, 12]) ** 2)
+    np.testing.assert_allclose(found.sigma * np.sqrt(found.areas)[:, None], 2.0, rtol=0.25)
+    np.testing.assert_allclose(found.freedom, 3, atol=0.4)
+    for area in found.areas:
+        # Three independent normal means: the chance that the sum of their squares exceeds 11.34 sigma^2 is 0.01.
+        mean = np.full((3, 1), np.sqrt(11.34 / 3) * 2 / np.sqrt(area))
+        assert 0.002 < found.p_value(mean, np.array([area]))[0] < 0.05
 
 
-def test_patches_are_judged_by_size_certainty_and_noise():
-    image = np.random.default_rng(6).normal(0, 1, (120, 160))
-    mask = np.zeros(image.shape, dtype=bool)
+def test_noise_that_neighbours_share_and_heavy_tails_are_measured():
+    rng = np.random.default_rng(8)
+    smooth = ndimage.gaussian_filter(rng.normal(0, 1, (1, 300, 420)), (0, 10, 10))
+    smooth /= smooth.std()
+    nothing = np.zeros(smooth.shape[1:], dtype=bool)
+    found = images.patch_noise(smooth, nothing)
+    # Waves of this length stand in any patch much smaller than they are as they stand in a pixel.
+    np.testing.assert_allclose(found.sigma[:2, 0], 1.0, rtol=0.25)
+    heavy = images.patch_noise(smooth**3, nothing)
+    assert heavy.stretch[0] < 0.6 < 0.85 < found.stretch[0]
+    three = np.full((1, 1), 3.0)
+    area = found.areas[:1]
+    normal = found.p_value(three, area)[0]
+    assert normal == pytest.approx(stats.norm.sf(3) * 2, abs=0.008)
+    assert heavy.p_value(three * heavy.sigma[0, 0], area)[0] > 10 * normal
+
+
+def test_what_is_left_out_has_no_say():
+    noise = np.random.default_rng(9).normal(0, 1, (1, 200, 260))
+    changed = np.zeros(noise.shape[1:], dtype=bool)
+    changed[50:100, 60:200] = True
+    with_change = noise + 30 * changed
+    found, plain = (images.patch_noise(x, changed) for x in (with_change, noise))
+    np.testing.assert_allclose(found.sigma[:2], plain.sigma[:2], rtol=0.05)
+
+
+def test_images_too_small_for_means_of_patches():
+    assert images.patch_noise(np.ones((2, 5, 7)), np.zeros((5, 7), dtype=bool)) is None
+
+
+def patches():
+    """Noise with a strong, a small, a doubtful and a weak patch; the masks of all, of the sure ones, of the strong."""
+    image = np.random.default_rng(6).normal(0, 1, (1, 120, 160))
+    mask = np.zeros(image.shape[1:], dtype=bool)
     strong, small, doubtful, weak = np.s_[10:30, 10:40], np.s_[50, 10:13], np.s_[60:75, 10:30], np.s_[60:75, 60:80]
     for place in (strong, small, doubtful, weak):
         mask[place] = True
-    image[strong] += 3
-    image[small] += 30
-    image[doubtful] += 3
+    image[0][strong] += 3
+    image[0][small] += 30
+    image[0][doubtful] += 3
     sure = mask.copy()
     sure[doubtful] = False
-    wanted = np.zeros(image.shape, dtype=bool)
+    wanted = np.zeros(mask.shape, dtype=bool)
     wanted[strong] = True
-    np.testing.assert_array_equal(images.patches_beyond_noise(mask, sure, image, 5, 0.01), wanted)
+    return image, mask, sure, wanted
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_patches_are_judged_by_size_certainty_and_noise(bands):
+    image, mask, sure, wanted = patches()
+    found = images.patches_beyond_noise(mask.astype(np.int8), sure, np.repeat(image, bands, axis=0), 5, 0.01)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_among_many_changes_a_doubtful_one_is_believed_sooner():
+    rng = np.random.default_rng(7)
+    image, mask = rng.normal(0, 1, (1, 200, 260)), np.zeros((200, 260), dtype=bool)
+    lonely = np.s_[4:7, 4:7]
+    mask[lonely] = True
+    image[0][lonely] = 1.4
+    assert not images.patches_beyond_noise(mask.astype(np.int8), mask, image, 5, 0.01).any()
+    for row in range(20, 190, 16):
+        for col in range(20, 250, 16):
+            mask[row : row + 4, col : col + 4] = True
+    image += 5 * mask
+    image[0][lonely] = 1.4
+    found = images.patches_beyond_noise(mask.astype(np.int8), mask, image, 5, 0.01)
+    assert found[lonely].all()
+    np.testing.assert_array_equal(found, mask)
+
+
+def textured(seed, shape=(140, 180)):
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=(2, *shape)), (0, 1.5, 1.5))
+    return field / field.std()
+
+
+@pytest.mark.parametrize(("down", "right"), [(0.0, 0.0), (0.3, -0.2), (-1.2, 0.7), (0.0, 1.5)])
+def test_a_shift_is_measured_though_places_changed(down, right):
+    scene = textured(10)
+    waves = np.fft.fft2(scene)
+    move = np.exp(-2j * np.pi * (np.fft.fftfreq(140)[:, None] * down + np.fft.fftfreq(180) * right))
+    moved = np.fft.ifft2(waves * move).real
+    rng = np.random.default_rng(11)
+    moved += rng.normal(0, 0.1, moved.shape)
+    moved[:, 40:80, 50:90] += 3
+    found = images.residual_shift(scene, moved, np.ones(scene.shape[1:], dtype=bool))
+    np.testing.assert_allclose(found, (down, right), atol=0.03)
+    back = images.residual_shift(moved, scene, np.ones(scene.shape[1:], dtype=bool))
+    np.testing.assert_allclose(back, (-down, -right), atol=0.03)
+
+
+def test_moving_an_image():
+    scene = textured(12)[0]
+    np.testing.assert_allclose(images.shifted(scene, 0.0, 0.0), scene, atol=1e-6)
+    # Moved a pixel down and two to the left: each pixel shows what lay one above it and two to its right.
+    np.testing.assert_allclose(images.shifted(scene, 1.0, -2.0)[5:-5, 5:-5], scene[4:-6, 7:-3], atol=1e-5)
+    half = images.shifted(images.shifted(scene, 0.5, 0.25), -0.5, -0.25)
+    assert np.abs(half - scene)[8:-8, 8:-8].max() < 0.05  # of a standard deviation of 1
+
+
+def test_noise_among_pixels_of_like_contrast():
+    rng = np.random.default_rng(13)
+    contrast = rng.uniform(0, 1, 60_000)
+    sigma = images.noise_by_contrast(rng.normal(0, 1 + 3 * contrast), contrast)
+    np.testing.assert_allclose(sigma, np.clip(1 + 3 * contrast, 1.1, 3.9), rtol=0.1)
+    assert (np.diff(sigma[np.argsort(contrast)]) >= 0).all()
+    assert images.noise_by_contrast(np.array([1.0, -1.0]), np.zeros(2)).tolist() == pytest.approx([1.4826, 1.4826])
+
+
+@pytest.mark.parametrize(("copies", "expected"), [(1, 6.0), (2, 3.0), (6, 1.0)])
+def test_bands_that_say_the_same_count_once(copies, expected):
+    z = np.repeat(np.random.default_rng(4).normal(size=(6 // copies, 40_000)), copies, axis=0)
+    assert images.degrees_of_freedom(z) == pytest.approx(expected, rel=0.01)

@@ -16,6 +16,7 @@ from scipy.special import gammaincc, gammaln
 
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
+Signs = npt.NDArray[np.int8]
 Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
@@ -249,48 +250,183 @@ def drop_small(mask: BoolArray, pixels: int) -> BoolArray:
     return np.asarray(keep[patch], dtype=np.bool_)
 
 
-def noise_of_means(image: FloatArray, widths: tuple[float, ...] = (1.5, 3.0, 6.0)) -> tuple[Array, Array]:
-    """How noisy means over patches are: areas in pixels, and the standard deviation of a mean over each area.
+def degrees_of_freedom(z: FloatArray) -> float:
+    """How many independent bands vary as correlated ones do (Satterthwaite 1946, doi:10.2307/3002019), 1 to bands.
 
-    Noise that neighbours share does not average out as fast as the root of the area, so it is measured: robustly, from
-    the differences of Gaussian means of each of the ``widths`` (pixels) taken four widths apart, which a slow drift
-    over the image does not enter and changed places enter only where they are many. Both arrays are empty where the
-    image is too small for any of the widths.
+    ``z`` is (bands, pixels), standardised; values beyond 3 are pulled in so that changes do not rule.
     """
-    areas, sigmas = [], []
+    clipped = np.clip(z, -3, 3).astype(np.float64)
+    spread = np.mean(clipped * clipped, axis=1)
+    cover = clipped @ clipped.T / clipped.shape[1]
+    correlation = cover / np.sqrt(np.maximum(np.outer(spread, spread), TINY))
+    np.fill_diagonal(correlation, 1.0)
+    return float(z.shape[0] ** 2 / np.sum(correlation**2))
+
+
+@dataclass(frozen=True)
+class PatchNoise:
+    """How far means over patches stray from 0 where nothing changed, for each of the measured ``areas`` (pixels, (n,)).
+
+    ``sigma`` (n, bands) is the robust standard deviation of a mean of each band. The mean square of the bands' means in
+    units of ``sigma``, over ``scale`` and to the power of ``stretch``, is chi-square with ``freedom`` degrees of
+    freedom (each (n,)); a ``stretch`` below 1 is a tail heavier than the normal one.
+    """
+
+    areas: Array
+    sigma: Array
+    scale: Array
+    freedom: Array
+    stretch: Array
+
+    def p_value(self, mean: Array, size: Array) -> Array:
+        """Chance of a mean (bands, patches) so far from 0 over a patch of ``size`` pixels (patches,), 0-1.
+
+        Areas beyond the largest measured one count as that one, because drift does not average out; below the smallest
+        the noise is taken to fall with the root of the area.
+        """
+        known = np.log(self.areas)
+        wanted = np.log(np.clip(size, 1.0, self.areas[-1]))
+        small = np.sqrt(np.maximum(self.areas[0] / np.clip(size, 1.0, None), 1.0))
+        square = np.zeros(size.shape)
+        for k in range(mean.shape[0]):
+            sigma = np.exp(np.interp(wanted, known, np.log(self.sigma[:, k]))) * small
+            square += (mean[k] / sigma) ** 2 / mean.shape[0]
+        scale, stretch, freedom = (np.interp(wanted, known, v) for v in (self.scale, self.stretch, self.freedom))
+        return np.asarray(stats.chi2.sf((square / scale) ** stretch, freedom))
+
+
+def patch_noise(
+    differences: FloatArray, left_out: BoolArray, widths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
+) -> PatchNoise | None:
+    """Measure in a pair how noisy means over patches are; None if the image is too small.
+
+    Noise that neighbours share, residues of a shift, haze and light do not average out with the root of the area, and
+    their tails are heavy. So the means over Gaussian windows of each of the ``widths`` (pixels; area 4 pi width^2) are
+    looked at: their robust spread about 0, and how far their 95th percentile lies beyond what the spread and a normal
+    distribution say. An area is measured if the image holds at least twelve of it.
+
+    Parameters
+    ----------
+    differences : float (bands, rows, cols), 0 where nothing changed, NaN = not seen.
+    left_out : bool (rows, cols), what may have changed and has no say.
+    """
+    seen = np.isfinite(differences).all(axis=0)
+    kept = seen & ~left_out
+    found: list[tuple[float, Array, float, float, float]] = []
     for width in widths:
-        lag = int(np.ceil(4 * width))
-        if min(image.shape) <= 1.5 * lag:
+        area = 4 * np.pi * width**2
+        if seen.sum() < 12 * area or kept.sum() < 2 * area:
             break
-        mean = gaussian(image, width)
-        gaps = np.concatenate([(mean[lag:] - mean[:-lag]).ravel(), (mean[:, lag:] - mean[:, :-lag]).ravel()])
-        gaps = gaps[np.isfinite(gaps)]
-        if gaps.size == 0:
-            break
-        areas.append(4 * np.pi * width**2)
-        sigmas.append(max(MAD_TO_SIGMA * float(np.median(np.abs(gaps))) / np.sqrt(2), TINY))
-    return np.array(areas), np.array(sigmas)
+        means = np.array([gaussian(np.where(kept, band, np.nan), width)[kept] for band in differences])
+        sigma = MAD_TO_SIGMA * np.median(np.abs(means), axis=1)
+        sigma = np.maximum(np.where(sigma > 0, sigma, np.sqrt(np.mean(means**2, axis=1))), TINY)
+        means /= sigma[:, None]
+        freedom = degrees_of_freedom(means)
+        middle, far = np.quantile(np.mean(means**2, axis=0), (0.5, 0.95))
+        normal = np.asarray(stats.chi2.ppf((0.5, 0.95), freedom))
+        stretch, scale = 1.0, 1.0
+        if middle > 0:
+            stretch = min(1.0, float(np.log(normal[1] / normal[0]) / max(np.log(far / middle), TINY)))
+            scale = float(middle / normal[0] ** (1 / stretch))
+        found.append((area, sigma, scale, freedom, stretch))
+    return PatchNoise(*(np.array(v) for v in zip(*found, strict=True))) if found else None
 
 
-def patches_beyond_noise(mask: BoolArray, sure: BoolArray, image: FloatArray, pixels: int, alpha: float) -> BoolArray:
-    """The patches of a mask that noise does not explain; neighbours share a side.
+def patches_beyond_noise(sign: Signs, sure: BoolArray, differences: FloatArray, pixels: int, alpha: float) -> BoolArray:
+    """Which pixels lie in patches that noise does not explain, bool (rows, cols).
 
-    A patch is kept if it has at least ``pixels`` pixels, if at least half of them are ``sure``, and if the mean of
-    ``image`` (float (rows, cols), 0 where nothing changed) over it is too large for the noise of means over its area,
-    at the level ``alpha`` shared among all patches of its area that the image holds (Bonferroni). Areas beyond the
-    largest that was measured count as that one, because slow drift does not average out. In images too small to measure
-    the noise of means, that last question is left out.
+    A patch is a set of neighbours (by their sides) of one ``sign``. It is kept if it has at least ``pixels`` pixels, if
+    at least half of them are ``sure``, and if the mean of ``differences`` (float (bands, rows, cols), 0 where nothing
+    changed) over it is improbable for the noise of means over its area (see ``patch_noise``). The chance is multiplied
+    by how many patches of its area the image holds, and the patches are then chosen at the false discovery rate
+    ``alpha`` (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x): where nothing changed, this is the
+    chance of any patch at all. In images too small to measure the noise of means, that last question is left out.
+
+    Parameters
+    ----------
+    sign : int8 (rows, cols), -1 or 1 where there may be change, 0 elsewhere.
+    sure : bool (rows, cols).
     """
-    patch, n = ndimage.label(mask)
-    label = patch.ravel()
-    size = np.bincount(label, minlength=n + 1)
-    keep = (size >= pixels) & (np.bincount(label, weights=sure.ravel(), minlength=n + 1) >= 0.5 * size)
-    areas, sigmas = noise_of_means(image)
-    if n > 0 and areas.size > 0:
-        used = np.clip(size, 1.0, areas[-1])
-        sigma = np.exp(np.interp(np.log(used), np.log(areas), np.log(sigmas))) * np.sqrt(np.maximum(areas[0] / used, 1))
-        mean = np.abs(np.bincount(label, weights=np.nan_to_num(image).ravel(), minlength=n + 1)) / np.maximum(size, 1)
-        limit = stats.norm.isf(np.minimum(0.5 * alpha * used / np.isfinite(image).sum(), 0.5))
-        keep &= mean > limit * sigma
+    patch, n = ndimage.label(sign > 0)
+    falling, more = ndimage.label(sign < 0)
+    label = np.where(falling > 0, falling + n, patch).ravel()
+    size = np.bincount(label, minlength=n + more + 1)
+    keep = (size >= pixels) & (np.bincount(label, weights=sure.ravel(), minlength=size.size) >= 0.5 * size)
     keep[0] = False
-    return np.asarray(keep[patch], dtype=np.bool_)
+    candidate = keep[label].reshape(sign.shape)
+    noise = patch_noise(differences, ndimage.binary_dilation(candidate, iterations=2)) if keep.any() else None
+    if noise is not None:
+        total = np.array(
+            [np.bincount(label, weights=np.nan_to_num(b).ravel(), minlength=size.size) for b in differences]
+        )
+        asked = np.flatnonzero(keep)
+        area = size[asked].astype(np.float64)
+        places = np.isfinite(differences[0]).sum() / np.minimum(area, noise.areas[-1])
+        chance = noise.p_value(total[:, asked] / area, area) * places
+        ordered = np.sort(chance)
+        passed = np.flatnonzero(ordered <= alpha * np.arange(1, ordered.size + 1))
+        keep[asked] = chance <= ordered[passed[-1]] if passed.size else False
+    return np.asarray(keep[label].reshape(sign.shape), dtype=np.bool_)
+
+
+def shifted(image: FloatArray, down: float, right: float) -> Float32:
+    """A filled image (rows, cols) moved by a part of a pixel, by windowed sinc interpolation (Lanczos, 8 points)."""
+    out = image
+    for axis, by in enumerate((down, right)):
+        reach = 4 + int(np.ceil(abs(by)))
+        at = np.arange(-reach, reach + 1) + by
+        taps = np.where(np.abs(at) < 4, np.sinc(at) * np.sinc(at / 4), 0.0)
+        out = ndimage.correlate1d(out, taps / taps.sum(), axis=axis, mode="nearest", output=np.float32)
+    return np.asarray(out, dtype=np.float32)
+
+
+def residual_shift(before: FloatArray, after: FloatArray, seen: BoolArray, rounds: int = 6) -> tuple[float, float]:
+    """How far the second image lies (down, right) of the first, in pixels, up to about two.
+
+    The difference of two shifted images is their slope times the shift (Lucas and Kanade 1981, IJCAI, 674-679); the
+    shift is fitted with Tukey's biweight, so that changed places have no say, to images moved half the way each, until
+    it stands still. Both images are float (bands, rows, cols), filled and of like mean and spread; only ``seen`` pixels
+    are used.
+    """
+    inner = ndimage.binary_erosion(seen, iterations=3)
+    shift = np.zeros(2)
+    if inner.sum() < 200:
+        return 0.0, 0.0
+    for _ in range(rounds):
+        slopes, gaps = [], []
+        for a, b in zip(before, after, strict=True):
+            first = ndimage.gaussian_filter(shifted(a, *(shift / 2)), 1.0)
+            second = ndimage.gaussian_filter(shifted(b, *(-shift / 2)), 1.0)
+            slopes.append([np.gradient((first + second) / 2, axis=axis)[inner] for axis in (0, 1)])
+            gap = (second - first)[inner]
+            gaps.append(gap - np.median(gap))
+        step = _robust_step(np.hstack(slopes), np.hstack(gaps))
+        shift += step
+        if np.abs(step).max() < 0.01:
+            break
+    return float(shift[0]), float(shift[1])
+
+
+def _robust_step(slope: FloatArray, gap: FloatArray, rounds: int = 8) -> Array:
+    """The shift that best explains gap = -slope x shift, by weights that leave out what does not fit."""
+    step = np.zeros(2)
+    for _ in range(rounds):
+        rest = gap + step @ slope
+        spread = 4.685 * MAD_TO_SIGMA * float(np.median(np.abs(rest)))
+        if spread <= 0:
+            break
+        weight = np.clip(1 - (rest / spread) ** 2, 0, None) ** 2
+        square = ((slope * weight) @ slope.T).astype(np.float64)
+        step = -np.linalg.solve(square + (1e-9 * np.trace(square) + TINY) * np.eye(2), (slope * weight) @ gap)
+    return step
+
+
+def noise_by_contrast(values: Array, contrast: Array, parts: int = 12) -> Array:
+    """Robust standard deviation of values (pixels,) among pixels of like contrast (pixels,), never falling with it.
+
+    Residues of a shift and mixed pixels make the difference of two images noisier where both have edges.
+    """
+    part = np.digitize(contrast, np.quantile(contrast, np.arange(1, parts) / parts))
+    used = [k for k in range(parts) if (part == k).any()]
+    sigma = np.maximum.accumulate([MAD_TO_SIGMA * float(np.median(np.abs(values[part == k]))) for k in used])
+    return np.interp(contrast, [float(np.median(contrast[part == k])) for k in used], sigma)

@@ -6,11 +6,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.stats import chi2
 
 from compoundwatch import images
 from compoundwatch.formulas import MAD_TO_SIGMA, false_discovery
-from compoundwatch.model import FloatArray, PairChange
+from compoundwatch.model import BoolArray, FloatArray, PairChange
 
 Array = npt.NDArray[np.float64]
 
@@ -32,6 +33,8 @@ class IrMad:
     stiffness = 1.5
     max_rounds = 15
     sample = 100_000
+    components = 3
+    least_shift, most_shift = 0.1, 2.0
     halo_window = 5
     halo_share = 0.25
     min_patch = 9
@@ -52,16 +55,17 @@ class IrMad:
         degrees of freedom count the bands less their correlation, scaled to the median pixel. ``direction`` is the sign
         where the pixel is beyond the corner of the histogram, passes ``alpha`` and a false discovery rate of
         ``max_false_share`` (Benjamini and Hochberg 1995), is no halo of a stronger neighbour, and belongs to a patch of
-        ``min_patch`` pixels.
+        at least ``min_patch`` pixels whose mean unsmoothed difference is beyond the noise of means over such an area,
+        at a false discovery rate of ``alpha`` (see ``images.patches_beyond_noise``).
         """
         seen = np.asarray(np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0))
         p = np.full(seen.shape, np.nan)
         statistic = p.copy()
         changed = np.zeros(seen.shape, dtype=bool)
         if seen.any():
-            z = self._differences(before, after, seen)
+            raw, z = self._differences(before, after, seen)
             square = np.mean(z**2, axis=0)
-            freedom = degrees_of_freedom(z[:, seen])
+            freedom = images.degrees_of_freedom(z[:, seen])
             # Images without noise, equal but for the change: any difference is far beyond nothing.
             scale = max(float(np.median(square[seen])), 1e-12 * float(square[seen].max()), images.TINY)
             p[seen] = chi2.sf(square[seen] / scale * chi2.ppf(0.5, freedom), freedom)
@@ -70,29 +74,68 @@ class IrMad:
             corner = images.triangle(np.sqrt(np.abs(statistic[seen]))) ** 2
             sure = (p < alpha) & (false_discovery(p.ravel(), dependent=False).reshape(p.shape) < self.max_false_share)
             sharp = images.without_halo(np.abs(statistic), self.halo_window, self.halo_share)
-            changed = images.drop_small(sure & sharp & (np.abs(statistic) > corner), self.min_patch)
+            beyond = sure & sharp & (np.abs(statistic) > corner)
+            changed = images.patches_beyond_noise(beyond.astype(np.int8), sure, raw, self.min_patch, alpha)
         direction = np.where(changed, np.sign(np.nan_to_num(statistic)), 0)
         return PairChange(statistic.astype(np.float32), p.astype(np.float32), direction.astype(np.int8))
 
-    def _differences(self, before: FloatArray, after: FloatArray, seen: npt.NDArray[np.bool_]) -> Array:
-        """After minus before per band (bands, rows, cols), piecewise smooth, robustly standardised; NaN = not seen.
+    def _differences(self, before: FloatArray, after: FloatArray, seen: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """After minus before per band (bands, rows, cols), as it is and piecewise smooth, standardised; NaN = not seen.
 
         Both images are brought to mean 0 and variance 1 of the unchanged pixels, which is the orthogonal regression of
-        each band, and symmetric: swapped images give the negative.
+        each band, and symmetric: swapped images give the negative. Of the difference as it is, the noise that edges
+        make is evened out, so that a patch along an edge must be the stronger.
         """
+        first, second = self._aligned(before, after, seen)
         step = max(1, int(seen.sum()) // self.sample)
-        x, y = before[:, seen][:, ::step].astype(np.float64), after[:, seen][:, ::step].astype(np.float64)
+        x, y = first[:, seen][:, ::step].astype(np.float64), second[:, seen][:, ::step].astype(np.float64)
         weight = no_change(x, y, self.max_rounds)
         (mean_x, sd_x), (mean_y, sd_y) = _moments(x, weight), _moments(y, weight)
-        z = np.full(before.shape, np.nan)
+        raw, z = np.full(before.shape, np.nan, dtype=np.float32), np.full(before.shape, np.nan, dtype=np.float32)
         for k in range(before.shape[0]):
-            band = (after[k] - mean_y[k]) / sd_y[k] - (before[k] - mean_x[k]) / sd_x[k]
-            band = np.where(seen, band, np.nan)
-            smooth = images.total_variation(band, self.stiffness * images.noise_sigma(band))
-            smooth -= np.median(smooth[seen])
-            sigma = MAD_TO_SIGMA * float(np.median(np.abs(smooth[seen])))
-            z[k] = smooth / (sigma if sigma > 0 else 1.0)
-        return z
+            a, b = (first[k] - mean_x[k]) / sd_x[k], (second[k] - mean_y[k]) / sd_y[k]
+            band = np.where(seen, b - a, np.nan)
+            band -= np.median(band[seen])
+            smooth = images.total_variation(band, self.stiffness * images.noise_sigma(band))[seen]
+            smooth -= np.median(smooth)
+            sigma = MAD_TO_SIGMA * float(np.median(np.abs(smooth)))
+            smooth /= sigma if sigma > 0 else 1.0
+            contrast = np.minimum(*(ndimage.gaussian_gradient_magnitude(x, 1.0)[seen] for x in (a, b)))
+            rough = images.noise_by_contrast(smooth, contrast)
+            usual = float(np.median(rough))
+            z[k, seen] = smooth
+            raw[k, seen] = band[seen] / (np.maximum(rough / usual, images.TINY) if usual > 0 else 1.0)
+        return raw, z
+
+    def _aligned(self, before: FloatArray, after: FloatArray, seen: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Both images filled, and moved half of what they lie apart each, if that is worth it.
+
+        The shift is measured in the main component of the bands' mean image. Shifts too small to matter are left,
+        because moving an image smooths its noise; so are those too large to be measured.
+        """
+        first, second = (np.array([images.fill_nearest(np.where(seen, b, np.nan)) for b in x], np.float32)
+                         for x in (before, after))  # fmt: skip
+        step = max(1, int(seen.sum()) // self.sample)
+        scaled = []
+        for image in (first, second):
+            values = image[:, seen][:, ::step].astype(np.float64)
+            middle = np.median(values, axis=1)
+            spread = MAD_TO_SIGMA * np.median(np.abs(values - middle[:, None]), axis=1)
+            scaled.append((middle, np.where(spread > 0, spread, np.inf)))
+        (middle_a, spread_a), (middle_b, spread_b) = scaled
+        mean = (first[:, seen][:, ::step] - middle_a[:, None]) / spread_a[:, None]
+        mean = mean + (second[:, seen][:, ::step] - middle_b[:, None]) / spread_b[:, None]
+        main = np.linalg.eigh(mean @ mean.T)[1][:, -self.components :].T
+        a = np.tensordot(main / spread_a, first, axes=1)
+        b = np.tensordot(main / spread_b, second, axes=1)
+        shift = images.residual_shift(a, b, seen)
+        if not self.least_shift < max(map(abs, shift)) < self.most_shift:
+            return first, second
+        down, right = shift[0] / 2, shift[1] / 2
+        return (
+            np.array([images.shifted(x, down, right) for x in first]),
+            np.array([images.shifted(x, -down, -right) for x in second]),
+        )
 
 
 def no_change(x: Array, y: Array, max_rounds: int) -> Array:
@@ -122,20 +165,6 @@ def no_change(x: Array, y: Array, max_rounds: int) -> Array:
         weight = chi2.sf(distance * (chi2.ppf(0.5, n) / middle), n)
         old = rho
     return weight
-
-
-def degrees_of_freedom(z: Array) -> float:
-    """How many independent bands vary as correlated ones do (Satterthwaite 1946, doi:10.2307/3002019), 1 to bands.
-
-    ``z`` is (bands, pixels), standardised; values beyond 3 are pulled in so that changes do not rule.
-    """
-    clipped = np.clip(z, -3, 3)
-    spread = np.mean(clipped * clipped, axis=1)
-    cover = clipped @ clipped.T / clipped.shape[1]
-    scale = np.sqrt(np.maximum(np.outer(spread, spread), images.TINY))
-    correlation = cover / scale
-    np.fill_diagonal(correlation, 1.0)
-    return float(z.shape[0] ** 2 / np.sum(correlation**2))
 
 
 def _moments(values: Array, weight: Array) -> tuple[Array, Array]:

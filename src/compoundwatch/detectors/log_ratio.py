@@ -46,21 +46,21 @@ class LogRatio:
         ``p_value`` is the chance that the noise of the pixel's own sign, a generalised normal distribution fitted to
         the pair, reaches this far out. ``direction`` is the sign where the pixel passes the threshold of that sign and
         belongs to a patch of at least ``min_patch`` pixels, of which at least half have a p-value below ``alpha`` and
-        whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at the level ``alpha`` for all
-        patches of that area in the image together.
+        whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at a false discovery rate of
+        ``alpha`` (see ``images.patches_beyond_noise``).
         """
         pairs = [self._ratio(a, b) for a, b in zip(before, after, strict=True)]
         raw, ratio = np.mean([r for r, _ in pairs], axis=0), np.mean([s for _, s in pairs], axis=0)
         p = np.full(ratio.shape, np.nan)
-        direction = np.zeros(ratio.shape, dtype=np.int8)
+        beyond = np.zeros(ratio.shape, dtype=np.int8)
         for sign in (1, -1):
             side = sign * ratio >= 0
             size = np.abs(ratio[side])
             tail = images.split_tail(size)
             p[side] = tail.p_value(size)
-            beyond = np.zeros(ratio.shape, dtype=bool)
-            beyond[side] = size > half_height(size, tail.threshold)
-            direction[images.patches_beyond_noise(beyond, p < alpha, raw, self.min_patch, alpha)] = sign
+            beyond[side] = sign * (size > half_height(size, tail.threshold))
+        kept = images.patches_beyond_noise(beyond, p < alpha, raw[None], self.min_patch, alpha)
+        direction = np.where(kept, beyond, 0).astype(np.int8)
         return PairChange(ratio.astype(np.float32), p.astype(np.float32), direction)
 
     def _ratio(self, before: FloatArray, after: FloatArray) -> tuple[Array, Array]:
