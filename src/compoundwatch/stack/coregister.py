@@ -32,11 +32,13 @@ CLEAR_ENOUGH = 0.8
 ROUNDS = 1
 """How often the scenes of the reference are laid on it anew."""
 
-MIN_PIXELS, MIN_SHARE = 400, 0.1
+MIN_PIXELS, MIN_SHARE = 250, 0.05
 """A scene is measured where it shows so many pixels of the frame, and this share of them."""
 BLOCKS, MIN_BLOCKS = 4, 5
 """The frame is cut into BLOCKS x BLOCKS parts, of which the scene must show MIN_BLOCKS."""
 MIN_LIKENESS = 0.2
+PLAIN_LIKENESS = 0.5
+"""The likeness that is asked for where a shift is larger than MAX_SHIFT: patterns are alike somewhere by chance."""
 MIN_RELIABILITY = 0.5
 """At least this share of the reference's slopes is no noise, whichever way one looks."""
 MAX_ERROR = 0.2
@@ -86,7 +88,7 @@ class Shift:
         """Whether parts of the frame agree on it, the patterns are alike, and there is a pattern."""
         return (
             max(self.error_down, self.error_right) <= MAX_ERROR
-            and self.likeness >= MIN_LIKENESS
+            and self.likeness >= (MIN_LIKENESS if self.plausible else PLAIN_LIKENESS)
             and self.reliability >= MIN_RELIABILITY
         )
 

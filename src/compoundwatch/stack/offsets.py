@@ -27,7 +27,7 @@ WITNESSES, MIN_WITNESSES = 5, 2
 YEAR_DAYS = 365.25
 SUSPECTED, IMPOSSIBLE = 1 / 2, 1 / 3
 """Parts of a step by which a level must lie off its season, or below zero."""
-MEAN_TOLERANCE, BAND_TOLERANCE, SPREAD_TOLERANCE = 0.25, 0.4, 0.35
+MEAN_TOLERANCE, BAND_TOLERANCE, SPREAD_TOLERANCE = 0.25, 0.3, 0.35
 """How far, in steps, the difference may lie off one step: on average over bands, in one band; and its robust standard
 deviation over the pixels of a band."""
 
@@ -82,27 +82,26 @@ def misstated(scene: Mapping[str, FloatArray], others: Sequence[Mapping[str, Flo
     scene, others : each band's reflectance float32 (rows, cols), NaN = not usable.
     step : what a misstated offset adds or takes.
     """
-    votes = [v for v in (_vote(scene, other, step) for other in others) if v is not None]
-    if len(votes) < MIN_WITNESSES:
+    compared = [c for c in (_compared(scene, other, step) for other in others) if c is not None]
+    if len(compared) < MIN_WITNESSES:
         return 0
-    for sign in (1, -1):
-        if 2 * votes.count(sign) > len(votes):
-            return sign
-    return 0
+    middle, spread = np.median([c[0] for c in compared], axis=0), np.median([c[1] for c in compared], axis=0)
+    sign = 1 if middle.mean() > 0 else -1
+    off = np.abs(sign * middle - 1)
+    wrong = abs(sign * middle.mean() - 1) <= MEAN_TOLERANCE and off.max() <= BAND_TOLERANCE
+    return sign if wrong and spread.min() <= SPREAD_TOLERANCE else 0
 
 
-def _vote(scene: Mapping[str, FloatArray], other: Mapping[str, FloatArray], step: float) -> int | None:
-    """What one comparison says; None where the two show too little in common."""
+def _compared(
+    scene: Mapping[str, FloatArray], other: Mapping[str, FloatArray], step: float
+) -> tuple[list[float], list[float]] | None:
+    """Median and robust standard deviation of the difference in each band, in steps; None = too little in common."""
     middles, spreads = [], []
     for band, values in scene.items():
         difference = values - other[band]
         difference = difference[np.isfinite(difference)] / np.float32(step)
         if difference.size < MIN_PIXELS:
             return None
-        middle = np.median(difference)
-        middles.append(float(middle))
-        spreads.append(1.4826 * float(np.median(np.abs(difference - middle))))
-    sign = 1 if np.mean(middles) > 0 else -1
-    off = np.abs(sign * np.array(middles) - 1)
-    even = min(spreads) <= SPREAD_TOLERANCE
-    return sign if abs(np.mean(middles) * sign - 1) <= MEAN_TOLERANCE and off.max() <= BAND_TOLERANCE and even else 0
+        middles.append(float(np.median(difference)))
+        spreads.append(1.4826 * float(np.median(np.abs(difference - middles[-1]))))
+    return middles, spreads

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
 
@@ -28,7 +29,6 @@ WELL_SEEN = 0.5
 MEASURABLE = 2 / 3
 """A place is too plain where fewer of the days that show WELL_SEEN of the frame can be measured."""
 REFLECTANCE = "reflectance"
-STATED = "the offset that its item states is wrong"
 
 
 @dataclass(frozen=True)
@@ -130,28 +130,52 @@ def _misstated(views: Sequence[_View], sensor: Sensor, frame: Grid, pool: Thread
         return []
     levels = np.array([offsets.level(v.values) for v in views if v.values is not None])
     days = np.array([day_number(v.scene) for v in views], dtype=np.int64)
-    impossible = offsets.impossible(levels, step)
-    suspects = offsets.suspected(levels, days, step)
-    able = [k for k in range(len(views)) if np.isfinite(levels[k]) and not impossible[k] and k not in suspects]
-    called = {k: offsets.witnesses(k, days, able) for k in suspects}
-    needed = sorted({*suspects, *(w for found in called.values() for w in found)})
-    bands = dict(zip(needed, pool.map(lambda k: _reflectances(views[k].scene, sensor, frame), needed), strict=True))
+    signs = _convicted(views, levels, days, step, lambda k: _reflectances(views[k].scene, sensor, frame), pool)
     found = []
     for k, view in enumerate(views):
-        rule = f"{STATED}: {view.scene.assets[str(sensor.align_on)].calibration.rule}"
-        if impossible[k]:
-            reason = f"reflectance {levels[k]:.2f} in its dark parts, which no ground has; {rule}"
-        elif sign := _sign(bands.get(k), [bands[w] for w in called.get(k, ())], step):
+        if offsets.impossible(levels[k : k + 1], step)[0]:
+            reason = f"reflectance is {levels[k]:.2f} in the dark parts of the place, which no ground has"
+        elif sign := signs.get(k):
             way = "brighter" if sign > 0 else "darker"
-            reason = f"all its bands are {way} by {step:g} than on other days of the same season; {rule}"
+            reason = f"all bands are {way} by {step:g} than on other days of the same season"
         else:
             continue
+        rule = view.scene.assets[str(sensor.align_on)].calibration.rule
+        reason += f", so the offset that its item states is wrong (it was taken from: {rule}); it is left out"
         found.append(Skipped(view.scene.scene_id, "calibrate", reason))
     return found
 
 
-def _sign(scene: dict[str, FloatArray] | None, others: Sequence[dict[str, FloatArray] | None], step: float) -> int:
-    return 0 if scene is None else offsets.misstated(scene, [o for o in others if o is not None], step)
+def _convicted(
+    views: Sequence[_View],
+    levels: FloatArray,
+    days: npt.NDArray[np.int64],
+    step: float,
+    read: Callable[[int], dict[str, FloatArray] | None],
+    pool: ThreadPoolExecutor,
+) -> dict[int, int]:
+    """Suspected scenes that are wrong by a step, and its sign. Once put right, they testify against others."""
+    suspects = offsets.suspected(levels, days, step)
+    aside = {*suspects, *np.flatnonzero(offsets.impossible(levels, step) | ~np.isfinite(levels))}
+    able = [k for k in range(len(views)) if k not in aside]
+    bands: dict[int, dict[str, FloatArray] | None] = {}
+    signs: dict[int, int] = {}
+    while True:
+        called = {k: offsets.witnesses(k, days, [*able, *signs]) for k in suspects if k not in signs}
+        unread = sorted({*called, *(w for found in called.values() for w in found)} - set(bands))
+        bands |= zip(unread, pool.map(read, unread), strict=True)
+        new = {}
+        for k, others in called.items():
+            scene, heard = bands[k], [_put_right(o, signs.get(w, 0) * step) for w in others if (o := bands[w])]
+            if scene and (sign := offsets.misstated(scene, heard, step)):
+                new[k] = sign
+        if not new:
+            return signs
+        signs |= new
+
+
+def _put_right(bands: dict[str, FloatArray], by: float) -> dict[str, FloatArray]:
+    return {name: values - np.float32(by) for name, values in bands.items()} if by else bands
 
 
 def _reflectances(scene: Scene, sensor: Sensor, frame: Grid) -> dict[str, FloatArray] | None:
@@ -193,8 +217,8 @@ def _judged(
         if day.blank:
             used.append(day)
         elif reason := _why_not(shift, layer, sensor.pixel_m):
-            # A shift that parts of the frame agree on and that no archive should have is news; cloud is not.
-            news = shift is not None and shift.trusted
+            # Clouds that were missed are every run's; a scene that plainly lies elsewhere is not.
+            news = shift is not None and shift.trusted and not shift.plausible
             skipped += [Skipped(s.scene_id, "align", reason, routine=not news) for s in day.scenes]
         elif shift is not None:
             used.append(_with(day, shift, sensor.pixel_m))
