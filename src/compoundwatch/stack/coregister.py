@@ -303,7 +303,10 @@ def measure(level: FloatArray, reference: Reference, start: Shift | None = None)
         return None
     local = _Local(seen)
     scene = local.pattern(np.where(seen, level, np.float32(0)))
-    guess = (start.down, start.right) if start else _coarse(scene, local.pattern(reference.spline))
+    pattern = local.pattern(reference.spline)
+    if not scene.any() or not pattern.any():
+        return None
+    guess = (start.down, start.right) if start else _coarse(scene, pattern)
     return _refine(scene[seen], reference, local, guess, block)
 
 
