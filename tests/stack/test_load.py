@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,106 @@ def test_another_projection_is_resampled_to_the_right_place(tmp_path):
     row, col = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
     expected = 0.05 + 1e-4 * (10 * col + 5) + 2e-4 * (10 * row + 5)
     np.testing.assert_allclose(stack["brightness"].values[0], expected, atol=3e-4)
+
+
+def aside(folder, item, x_m, y_m, grid=GRID):
+    """The stack of one scene that lies so many metres to the east and north."""
+    save_catalog(folder, [item])
+    scenes, _ = open_catalog(folder, SETTINGS).search(
+        GRID.lonlat_bounds, dt.date(2020, 1, 1), dt.date(2030, 1, 1), SENSOR, SETTINGS
+    )
+    day = replace(by_day(scenes)[0], shift_x_m=x_m, shift_y_m=y_m, moved=True, aligned=True)
+    return load([day], SENSOR, grid)[0]
+
+
+def curved(x, y):
+    """Reflectance of a curved ground at places in metres east and south of the corner."""
+    return 0.2 + 4e-4 * x - 3e-4 * y + 1e-6 * x**2 + 1.5e-6 * x * y - 1e-6 * y**2
+
+
+@pytest.mark.parametrize(("x_m", "y_m"), [(3.0, 0.0), (0.0, 3.0), (-4.2, 2.6), (6.5, -7.5), (-10.0, 20.0)])
+def test_a_scene_that_lies_off_is_read_from_where_it_lies(tmp_path, x_m, y_m):
+    """Cubic convolution gives surfaces of second degree without error (Keys 1981); the scene shows the ground moved."""
+    row, col = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    seen = curved(10 * col + 5 - x_m, 10 * row + 5 + y_m)
+    coarse_row, coarse_col = np.mgrid[0 : SHAPE[0] // 2, 0 : SHAPE[1] // 2]
+    bands = reflectances() | {"red": seen, "green": seen, "nir": 2 * seen}
+    bands["swir16"] = curved(20 * coarse_col + 10 - x_m, 20 * coarse_row + 10 + y_m)
+    item = write_item(tmp_path, "a", "2024-05-01T03:30:00", bands)
+    stack = aside(tmp_path, item, x_m, y_m)
+    check_stack(stack)
+    inside = slice(6, -6), slice(6, -6)
+    true = curved(10 * col + 5, 10 * row + 5)
+    np.testing.assert_allclose(stack["brightness"].values[0][inside], true[inside], atol=1.1e-4)
+    swir = np.kron(curved(20 * coarse_col + 10, 20 * coarse_row + 10), np.ones((2, 2)))
+    ndbi = (swir - 2 * true) / (swir + 2 * true)
+    np.testing.assert_allclose(stack["ndbi"].values[0][inside], ndbi[inside], atol=1.5e-3)
+    assert stack["shift_x_m"].values == np.float32(x_m)
+    assert stack["shift_y_m"].values == np.float32(y_m)
+    assert stack["aligned"].values.tolist() == [True]
+
+
+def test_reading_aside_by_whole_pixels_changes_no_number(tmp_path):
+    bands = reflectances() | {"green": gradient(), "red": gradient()}
+    stack = aside(tmp_path, write_item(tmp_path, "a", "2024-05-01T03:30:00", bands), -20.0, 20.0)
+    found = stack["brightness"].values[0]
+    np.testing.assert_allclose(found[2:, 2:], gradient()[:-2, :-2], atol=1e-6)
+    assert np.isnan(found[:2]).all(), "beyond the scene nothing is invented"
+    assert np.isnan(found[:, :2]).all()
+
+
+def test_a_missing_pixel_takes_with_it_only_what_touches_it(tmp_path):
+    red = np.full(SHAPE, 0.06)
+    red[10, 12] = np.nan
+    stack = aside(tmp_path, write_item(tmp_path, "a", "2024-05-01T03:30:00", reflectances() | {"red": red}), 3.0, 0.0)
+    missing = np.isnan(stack["ndvi"].values[0])[5:-5, 5:-5]
+    assert np.argwhere(missing).tolist() == [[5, 6], [5, 7]], "the two pixels that would be made of it"
+    np.testing.assert_allclose(stack["ndvi"].values[0][5:-5, 5:-5][~missing], 0.24 / 0.36, atol=1e-3)
+
+
+def test_quality_codes_move_along_and_stay_codes(tmp_path):
+    """A cloud of one 20 m pixel, seen 8 m too far to the south: with its rim of 2 pixels it moves by one pixel."""
+    bands = reflectances()
+    bands["scl"][6, 8] = 9
+    item = write_item(tmp_path, "a", "2024-05-01T03:30:00", bands)
+    still = read(tmp_path, [item])[0]["valid"].values[0]
+    moved = aside(tmp_path, item, 0.0, -8.0)["valid"].values[0]
+    assert (~still).sum() == (~moved[3:-3, 3:-3]).sum()
+    np.testing.assert_array_equal(moved[3:-4, 3:-3], still[4:-3, 3:-3])
+
+
+def test_another_projection_is_read_aside_too(tmp_path):
+    rows, cols = 120, 140
+    (x,), (y,) = warp_points(f"EPSG:{EPSG}", "EPSG:32647", [LEFT + 120.0], [TOP - 120.0])
+    left, top = round(x / 20) * 20 - 700.0, round(y / 20) * 20 + 600.0
+    row, col = np.mgrid[0:rows, 0:cols]
+    ux, uy = warp_points("EPSG:32647", f"EPSG:{EPSG}", (left + 10 * col + 5).ravel(), (top - 10 * row - 5).ravel())
+    plane = 0.05 + 1e-4 * (np.array(ux) - LEFT) + 2e-4 * (TOP - np.array(uy))
+    bands = reflectances((rows, cols)) | {"red": np.clip(plane.reshape(rows, cols), 1e-4, 1)}
+    bands["green"] = bands["red"]
+    item = write_item(tmp_path, "a", "2024-05-01T03:30:00", bands, left=left, top=top, epsg=32647)
+    stack = aside(tmp_path, item, 4.0, 3.0)
+    row, col = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    expected = 0.05 + 1e-4 * (10 * col + 5 + 4.0) + 2e-4 * (10 * row + 5 - 3.0)
+    np.testing.assert_allclose(stack["brightness"].values[0], expected, atol=3e-4)
+
+
+def test_a_blank_day_is_not_opened(tmp_path):
+    item = write_item(tmp_path, "a", "2024-05-01T03:30:00", reflectances())
+    for band in item.assets:
+        (tmp_path / "a" / f"{band}.tif").write_bytes(b"never opened")
+    save_catalog(tmp_path, [item])
+    scenes, _ = open_catalog(tmp_path, SETTINGS).search(
+        GRID.lonlat_bounds, dt.date(2020, 1, 1), dt.date(2030, 1, 1), SENSOR, SETTINGS
+    )
+    told = []
+    stack, skipped = load([replace(by_day(scenes)[0], blank=True)], SENSOR, GRID, progress=lambda: told.append(1))
+    check_stack(stack)
+    assert skipped == []
+    assert told == [1]
+    assert not stack["valid"].values.any()
+    assert np.isnan(stack["shift_x_m"].values).all()
+    assert not stack["aligned"].values.any()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not a tiff", "missing", "a VRT"])

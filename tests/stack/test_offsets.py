@@ -1,0 +1,105 @@
+"""Offsets: a step in every band is told from all that sun, air, water and people do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compoundwatch.stack.offsets import impossible, level, misstated, suspected, witnesses
+
+STEP = 0.1
+GROUND = {"blue": 0.05, "green": 0.08, "red": 0.07, "nir": 0.26, "swir16": 0.20}
+WHITE = {"blue": 0.62, "green": 0.60, "red": 0.60, "nir": 0.62, "swir16": 0.42}
+SMOKE = {"blue": 0.16, "green": 0.11, "red": 0.08, "nir": 0.04, "swir16": 0.01}
+BURNT = {"blue": 0.04, "green": 0.04, "red": 0.05, "nir": 0.08, "swir16": 0.18}
+CONCRETE = {"blue": 0.20, "green": 0.23, "red": 0.25, "nir": 0.28, "swir16": 0.30}
+PATTERN = 1 + 0.3 * np.random.default_rng(1).standard_normal((40, 40))
+
+
+def place(seed, change=lambda band, values: values):
+    rng = np.random.default_rng(seed)
+    gain = rng.normal(1, 0.03)
+    return {
+        band: change(band, base * PATTERN * gain + rng.normal(0, 0.003, PATTERN.shape)).astype(np.float32)
+        for band, base in GROUND.items()
+    }
+
+
+OTHERS = [place(seed) for seed in range(10, 15)]
+CHANGES = {
+    "nothing": lambda band, v: v,
+    "thin cloud": lambda band, v: 0.83 * v + 0.17 * WHITE[band],
+    "smoke": lambda band, v: v + SMOKE[band],
+    "fire": lambda band, v: 0 * v + BURNT[band] * PATTERN,
+    "rain": lambda band, v: 0.65 * v,
+    "everything built over": lambda band, v: 0 * v + CONCRETE[band] * (2 - PATTERN),
+    "a step in red alone": lambda band, v: v + 0.1 * (band == "red"),
+    "half a step": lambda band, v: v + 0.05,
+    "two steps": lambda band, v: v + 0.2,
+}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_step_in_every_band(sign):
+    assert misstated(place(1, lambda band, v: v + sign * STEP), OTHERS, STEP) == sign
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_no_misstated_offset(change):
+    assert misstated(place(1, CHANGES[change]), OTHERS, STEP) == 0
+
+
+def test_only_pixels_that_both_show_are_compared():
+    """Half of the scene is cloud, half of each other one too; where both are clear, they agree but for the step."""
+    scene = place(1, lambda band, v: v + STEP)
+    others = [place(seed) for seed in range(10, 15)]
+    for values in scene.values():
+        values[:, :14] = np.nan
+    for other in others:
+        for values in other.values():
+            values[:, 26:] = np.nan
+    assert misstated(scene, others, STEP) == 1
+    for values in scene.values():
+        values[:, 14:22] = np.nan
+    assert misstated(scene, others, STEP) == 0, "160 pixels in common are too few"
+    assert misstated(place(1, lambda band, v: v + STEP), OTHERS[:1], STEP) == 0, "one witness is none"
+
+
+def test_level_is_the_fifth_percentile_of_what_is_seen():
+    values = np.arange(1000, dtype=np.float32).reshape(20, 50)
+    assert level(values) == pytest.approx(49.95)
+    values[:, ::2] = np.nan
+    assert level(values) == pytest.approx(1 + 0.05 * 998)
+    assert np.isnan(level(np.full((20, 20), np.nan, dtype=np.float32)))
+    assert np.isnan(level(np.zeros((10, 19), dtype=np.float32)))
+
+
+def test_impossible_levels():
+    assert impossible(np.array([0.02, -0.02, -0.05, np.nan]), STEP).tolist() == [False, False, True, False]
+
+
+def test_suspected_are_those_off_their_season():
+    """Three years; the soil is 0.09 brighter in the dry half of each year, by itself; then two are a step off."""
+    days = 19_358 + 10 * np.arange(110)
+    dry = (days - 19_358) % 365 < 180
+    levels = 0.03 + 0.09 * dry
+    assert suspected(levels, days, STEP) == []
+    levels[40] += STEP
+    levels[71] -= STEP
+    levels[5] = np.nan
+    assert impossible(levels, STEP).nonzero()[0].tolist() == [71]
+    found = suspected(levels, days, STEP)
+    assert 40 in found
+    assert 71 not in found, "it needs no comparison"
+    assert len(found) <= 4, "only scenes at the turn of a season are compared for nothing"
+
+
+def test_few_scenes_are_not_suspected_without_comparison():
+    assert suspected(np.array([0.3]), np.array([19_000]), STEP) == []
+    assert suspected(np.array([np.nan, np.nan]), np.array([19_000, 19_010]), STEP) == []
+
+
+def test_witnesses_are_of_the_season_and_then_near_in_time():
+    days = np.array([0, 10, 180, 365, 375, 730])
+    assert witnesses(0, days, [1, 2, 3, 4, 5])[:2] == [1, 3]
+    assert witnesses(0, days, [1, 2, 3, 4, 5])[-1] == 2
