@@ -67,6 +67,15 @@ def test_a_second_population_of_any_size_is_found(share):
     assert images.split_tail(7 * np.concatenate([noise, change])).threshold == pytest.approx(7 * threshold)
 
 
+def test_a_broad_second_population_that_touches_the_first():
+    """Half-normal noise of spread 1 and, for each five of it, two changes around 3: they meet between 1.5 and 2.5."""
+    rng = np.random.default_rng(14)
+    noise, change = np.abs(rng.normal(0, 1, 30_000)), np.abs(rng.normal(3, 1, 12_000))
+    found = images.split_tail(np.concatenate([noise, change]))
+    assert 1.4 < found.threshold < 2.6
+    assert found.p_value(np.array([stats.norm.isf(0.05)]))[0] == pytest.approx(0.1, abs=0.05)
+
+
 def test_nothing_to_split():
     assert images.split_tail(np.zeros(500)).threshold == np.inf
     assert images.split_tail(np.zeros(500)).p_value(np.zeros(3)).tolist() == [1.0, 1.0, 1.0]

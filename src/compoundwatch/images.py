@@ -221,11 +221,28 @@ def split_tail(size: FloatArray, bins: int = 400, fewest: int = 20) -> Tail:
             + (1 - share) * (0.5 + np.log(spread * np.sqrt(2 * np.pi)) - np.log(1 - share))
         )  # fmt: skip
     cost[~(allowed & np.isfinite(cost))] = np.inf
-    cut = int(cost.argmin()) if np.isfinite(cost).any() else bins - 1
+    cut = _valley(cost, 1 - share)
     best = int(costs[:, cut].argmin())
     shape = float(SHAPES[best])
     scale = float((shape * np.sum(count[: cut + 1] * x[: cut + 1] ** shape) / below[cut]) ** (1 / shape))
     return Tail(float(edges[cut + 1]) if np.isfinite(cost[cut]) else np.inf, scale, shape)
+
+
+def _valley(cost: Array, beyond: Array, least: float = 0.02, spread: float = 3.0) -> int:
+    """The deepest valley of a cost with at least the share ``least`` beyond it; if there is none, the lowest place.
+
+    Where the changes are many and weak, the noise law stretched over both parts, with next to nothing beyond the cut,
+    can fit better than the two parts; but then the cost falls all the way to the end, and the valley is the true cut.
+    The cost is smoothed over ``spread`` bins; valleys with less beyond them are waves of the tail.
+    """
+    known = np.flatnonzero(np.isfinite(cost))
+    if known.size == 0:
+        return cost.size - 1
+    smooth = ndimage.gaussian_filter1d(cost[known[0] : known[-1] + 1], spread)
+    inner = smooth[1:-1]
+    valleys = np.flatnonzero((inner < smooth[:-2]) & (inner <= smooth[2:])) + 1
+    valleys = valleys[beyond[known[0] + valleys] >= least]
+    return int(known[0] + valleys[smooth[valleys].argmin()]) if valleys.size else int(cost.argmin())
 
 
 def _noise_cost(x: Array, count: npt.NDArray[np.int64], below: npt.NDArray[np.int64], shape: float) -> Array:

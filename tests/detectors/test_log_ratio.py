@@ -90,11 +90,25 @@ def test_small_patches_are_not_called():
     assert (found.direction[41:51, 21:37] == 1).all()
 
 
-def test_a_strong_change_is_cut_at_half_its_height():
+def test_half_the_height_of_what_is_beyond():
     size = np.concatenate([np.full(90, 0.1), np.full(5, 1.0), np.full(5, 3.0)])
     assert half_height(size, 0.5) == pytest.approx(1.0)  # half the mean of 1 and 3
-    assert half_height(size, 1.5) == pytest.approx(1.5)  # half of 3, which is the threshold itself
-    assert half_height(size, 5.0) == 5.0
+    assert half_height(size, 1.5) == pytest.approx(1.5)
+    assert half_height(size, 5.0) == np.inf
+
+
+@pytest.mark.parametrize("rise", [1.6, 2.5])
+def test_weak_changes_of_a_third_of_the_image_are_told_from_noise(rise):
+    """Rises in a fifth and falls in a fifteenth of it: one broad noise law would describe the lot."""
+    rng = np.random.default_rng(20)
+    field = ndimage.gaussian_filter(rng.normal(size=(180, 220)), 5)
+    truth = (field > np.quantile(field, 0.8)).astype(int) - (field < np.quantile(field, 1 / 15)).astype(int)
+    before, after = (50 * rng.gamma(6, 1 / 6, truth.shape) for _ in range(2))
+    after *= rise ** truth.astype(float)
+    found = DETECTOR.compare(before[None].astype(np.float32), after[None].astype(np.float32), 0.01).direction
+    for sign in (1, -1):
+        assert (found[truth == sign] == sign).mean() > 0.5
+    assert (found[truth == 0] != 0).mean() < 0.05
 
 
 def test_the_outline_of_a_strong_change_is_not_widened():
@@ -121,10 +135,10 @@ def test_images_without_noise_equal_but_for_the_change():
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("name", "kappa"), [("sar_ottawa", 0.9369), ("sar_farmland_d", 0.7271), ("sar_inlandwater", 0.78)]
+    ("name", "kappa"), [("sar_ottawa", 0.9369), ("sar_farmland_d", 0.88), ("sar_inlandwater", 0.78)]
 )
 def test_real_pairs_agree_with_the_labels(shared, name, kappa):
-    """Ottawa: above the published 0.9369 of DDNet; Farmland D: above PCA-KMeans; Inland Water: PCA-KMeans has 0.709."""
+    """Ottawa: above the published 0.9369 of DDNet; PCA-KMeans has 0.727 and 0.709 on the other two."""
     from skimage.io import imread
 
     folder = shared / "labelled" / name

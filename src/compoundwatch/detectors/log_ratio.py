@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from compoundwatch import images
 from compoundwatch.model import FloatArray, PairChange
@@ -47,20 +48,26 @@ class LogRatio:
         the pair, reaches this far out. ``direction`` is the sign where the pixel passes the threshold of that sign and
         belongs to a patch of at least ``min_patch`` pixels, of which at least half have a p-value below ``alpha`` and
         whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at a false discovery rate of
-        ``alpha`` (see ``images.patches_beyond_noise``).
+        ``alpha`` (see ``images.patches_beyond_noise``); and where it joins such a patch, has a p-value below ``alpha``
+        and reaches half the mean height of the changes of its sign.
         """
         pairs = [self._ratio(a, b) for a, b in zip(before, after, strict=True)]
         raw, ratio = np.mean([r for r, _ in pairs], axis=0), np.mean([s for _, s in pairs], axis=0)
         p = np.full(ratio.shape, np.nan)
-        beyond = np.zeros(ratio.shape, dtype=np.int8)
+        beyond, near = np.zeros(ratio.shape, dtype=np.int8), np.zeros(ratio.shape, dtype=np.int8)
         for sign in (1, -1):
             side = sign * ratio >= 0
             size = np.abs(ratio[side])
             tail = images.split_tail(size)
             p[side] = tail.p_value(size)
-            beyond[side] = sign * (size > half_height(size, tail.threshold))
+            half = half_height(size, tail.threshold)
+            beyond[side] = sign * (size > max(tail.threshold, half))
+            near[side] = sign * ((size > half) & (p[side] < alpha))
         kept = images.patches_beyond_noise(beyond, p < alpha, raw[None], self.min_patch, alpha)
         direction = np.where(kept, beyond, 0).astype(np.int8)
+        for sign in (1, -1):
+            called = direction == sign
+            direction[ndimage.binary_propagation(called, mask=called | (near == sign))] = sign
         return PairChange(ratio.astype(np.float32), p.astype(np.float32), direction)
 
     def _ratio(self, before: FloatArray, after: FloatArray) -> tuple[Array, Array]:
@@ -86,13 +93,13 @@ class LogRatio:
 
 
 def half_height(size: FloatArray, threshold: float) -> float:
-    """Threshold at half the mean size of what passes ``threshold``, never below it.
+    """Half the mean size of what passes ``threshold``; infinite where nothing does.
 
     Smoothing spreads an edge evenly to both sides, so that the true outline of a change runs where half its height is
-    reached; for changes far stronger than the noise a threshold just above the noise would draw it too wide.
+    reached. For changes far stronger than the noise, a threshold just above the noise would draw it too wide.
     """
     beyond = size[size > threshold]
-    return max(threshold, 0.5 * float(beyond.mean())) if beyond.size else threshold
+    return 0.5 * float(beyond.mean()) if beyond.size else float("inf")
 
 
 def _log(image: FloatArray) -> Array:
