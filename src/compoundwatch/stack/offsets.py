@@ -25,8 +25,8 @@ MIN_SCENES, SEASON_SHARE = 10, 0.25
 WITNESSES, MIN_WITNESSES = 5, 2
 """Scenes that are not suspected, with which a suspected one is compared."""
 YEAR_DAYS = 365.25
-SUSPECTED, IMPOSSIBLE = 1 / 2, 1 / 3
-"""Parts of a step by which a level must lie off its season, or below zero."""
+SUSPECTED, MINORITY, IMPOSSIBLE = 1 / 2, 1 / 4, 1 / 3
+"""Parts of a step by which a level must lie off its season, off all scenes, or below zero."""
 MEAN_TOLERANCE, BAND_TOLERANCE, SPREAD_TOLERANCE = 0.25, 0.3, 0.35
 """How far, in steps, the difference may lie off one step: on average over bands, in one band; and its robust standard
 deviation over the pixels of a band."""
@@ -43,7 +43,7 @@ def impossible(levels: FloatArray, step: float) -> npt.NDArray[np.bool_]:
     return np.asarray(np.nan_to_num(levels, nan=0.0) < -IMPOSSIBLE * step)
 
 
-def suspected(levels: FloatArray, days: npt.NDArray[np.int64], step: float) -> list[int]:
+def suspected(levels: FloatArray, days: npt.NDArray[np.int64], step: float, whole_year: bool = False) -> list[int]:
     """Indices of scenes whose level lies off that of their season.
 
     Parameters
@@ -51,15 +51,30 @@ def suspected(levels: FloatArray, days: npt.NDArray[np.int64], step: float) -> l
     levels : of each scene, NaN = not known.
     days : of each scene, since 1970-01-01.
     step : what a misstated offset adds or takes.
+    whole_year : also those that lie off the level of all scenes.
     """
-    known = np.flatnonzero(np.isfinite(levels) & ~impossible(levels, step))
+    known = np.flatnonzero(np.isfinite(levels))
+    if known.size < 2:
+        return []
     size = max(MIN_SCENES, round(SEASON_SHARE * known.size))
     found = []
     for k in known:
-        season = known[np.argsort(_apart(days[known], days[k]), kind="stable")][: size + 1]
-        if abs(levels[k] - np.median(levels[season[season != k]] if season.size > 1 else levels[k])) > SUSPECTED * step:
+        others = known[known != k]
+        season = others[np.argsort(_apart(days[others], days[k]), kind="stable")][:size]
+        off = abs(levels[k] - np.median(levels[season]))
+        if whole_year:
+            off = max(off, abs(levels[k] - np.median(levels[known])))
+        if off > SUSPECTED * step:
             found.append(int(k))
     return found
+
+
+def minority(levels: FloatArray, scene: int, sign: int, step: float) -> bool:
+    """Whether a scene lies off the level of all scenes the way it is said to be wrong.
+
+    Where most scenes of one season are wrong, it is the right ones that lie off their season.
+    """
+    return bool(sign * (levels[scene] - np.nanmedian(levels)) > MINORITY * step)
 
 
 def witnesses(scene: int, days: npt.NDArray[np.int64], able: Sequence[int]) -> list[int]:

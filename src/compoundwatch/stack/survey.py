@@ -154,23 +154,31 @@ def _convicted(
     read: Callable[[int], dict[str, FloatArray] | None],
     pool: ThreadPoolExecutor,
 ) -> dict[int, int]:
-    """Suspected scenes that are wrong by a step, and its sign. Once put right, they testify against others."""
-    suspects = offsets.suspected(levels, days, step)
-    aside = {*suspects, *np.flatnonzero(offsets.impossible(levels, step) | ~np.isfinite(levels))}
-    able = [k for k in range(len(views)) if k not in aside]
+    """Suspected scenes that are wrong by a step, and its sign. Once put right, they testify against others.
+
+    Where any is found, those that lie off the level of the whole year are suspected too: a season may hold more wrong
+    scenes than right ones.
+    """
     bands: dict[int, dict[str, FloatArray] | None] = {}
     signs: dict[int, int] = {}
+    levels = np.where(offsets.impossible(levels, step), np.nan, levels)
+    known = np.flatnonzero(np.isfinite(levels)).tolist()
+    whole_year = False
     while True:
-        called = {k: offsets.witnesses(k, days, [*able, *signs]) for k in suspects if k not in signs}
+        right = np.array([level - signs.get(k, 0) * step for k, level in enumerate(levels)])
+        suspects = set(offsets.suspected(right, days, step, whole_year)) - set(signs)
+        called = {k: offsets.witnesses(k, days, [w for w in known if w not in suspects]) for k in sorted(suspects)}
         unread = sorted({*called, *(w for found in called.values() for w in found)} - set(bands))
         bands |= zip(unread, pool.map(read, unread), strict=True)
         new = {}
         for k, others in called.items():
             scene, heard = bands[k], [_put_right(o, signs.get(w, 0) * step) for w in others if (o := bands[w])]
-            if scene and (sign := offsets.misstated(scene, heard, step)):
+            sign = offsets.misstated(scene, heard, step) if scene else 0
+            if sign and offsets.minority(right, k, sign, step):
                 new[k] = sign
-        if not new:
+        if not new and (whole_year or not signs):
             return signs
+        whole_year = whole_year or not new
         signs |= new
 
 
