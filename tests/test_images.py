@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage, stats
+from scipy.special import polygamma
 
 from compoundwatch import images
 
@@ -48,6 +49,33 @@ def test_nonlocal_mean_by_definition():
             w = np.exp(-np.mean((a - b) ** 2) / strength**2)
             total, weights = total + w * image[y, x], weights + w
     assert images.nonlocal_mean(image, strength, patch, reach)[i, j] == pytest.approx(total / weights, abs=0.02)
+
+
+@pytest.mark.parametrize("looks", [1, 4, 16])
+def test_the_noise_of_a_ratio_of_speckle(looks):
+    """The logarithm of the mean of L looks of power has the variance trigamma(L), in dark as in bright places."""
+    rng = np.random.default_rng(15)
+    bright = np.exp(np.indices((180, 270))[1] / 90)
+    noise, slope = images.ratio_noise(*(bright * rng.gamma(looks, 1 / looks, bright.shape) for _ in range(2)))
+    # The quietest tenth of the tiles lies below the whole, but not by half.
+    assert 0.6 < noise / np.sqrt(polygamma(1, looks)) < 1
+    assert slope == pytest.approx(0, abs=0.1)
+
+
+def test_noise_that_adds_fades_where_it_is_bright_and_rough_ground_cancels():
+    rng = np.random.default_rng(16)
+    bright = 100 * np.exp(np.indices((180, 270))[1] / 90) * rng.uniform(0.8, 1.2, (180, 270))
+    noise, slope = images.ratio_noise(*(bright + rng.normal(0, 5, bright.shape) for _ in range(2)))
+    assert slope == pytest.approx(-1, abs=0.1)
+    assert 5 / bright.max() / 2 < noise < 5 / bright.mean()
+    gaps = bright.copy()
+    gaps[::9] = np.nan
+    assert np.isnan(images.ratio_noise(bright, gaps)).all()
+    assert np.isnan(images.ratio_noise(bright, -bright)).all()
+    assert np.isnan(images.ratio_noise(np.ones((4, 5)), np.ones((4, 5)))).all()
+    large = np.tile(bright, (8, 4))
+    sample = images.ratio_noise(*(large + rng.normal(0, 5, large.shape) for _ in range(2)), most=100_000)
+    np.testing.assert_allclose(sample, (noise, slope), rtol=0.15)
 
 
 def test_noise_alone_is_not_split():

@@ -57,6 +57,48 @@ def noise_sigma(image: FloatArray) -> float:
     return float(MAD_TO_SIGMA * np.median(np.abs(twist)) / 2.0) if twist.size else 0.0
 
 
+def ratio_noise(before: FloatArray, after: FloatArray, tile: int = 8, most: int = 1_000_000) -> tuple[float, float]:
+    """How noisy the log-ratio of two bands (rows, cols) is, per pixel of each band, and how that goes with their level.
+
+    Speckle multiplies: the logarithm is noisy everywhere and as much in dark as in bright places. Noise that adds shows
+    in dark places only, and ground that is rough but the same in both bands cancels. Measured from mixed second
+    differences in tiles of about ``tile`` x ``tile`` pixels, of at most ``most`` pixels evenly taken.
+
+    Returns
+    -------
+    The noise in the quietest tenth of the tiles (natural logarithm, 0.25 = a quarter of the value); and the slope of
+    its logarithm over that of the level: 0 where noise multiplies, -1 where it adds, NaN where all is equally bright.
+    Both NaN where there are fewer than 20 tiles of positive values without gaps.
+    """
+    rows, cols = (n // (tile + 1) for n in before.shape)
+    if rows == 0 or cols == 0:
+        return np.nan, np.nan
+    step = max(1, -(-before.size // most))
+    shape = (rows, tile + 1, cols, tile + 1)
+    a, b = (
+        x[: rows * (tile + 1), : cols * (tile + 1)]
+        .reshape(shape)[::step]
+        .swapaxes(1, 2)
+        .reshape(-1, tile + 1, tile + 1)
+        for x in (before, after)
+    )
+    good = ((a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)).all(axis=(1, 2))
+    if good.sum() < 20:
+        return np.nan, np.nan
+    first, second = np.log(a[good].astype(np.float64)), np.log(b[good].astype(np.float64))
+    ratio = second - first
+    twist = (ratio[:, 1:, 1:] - ratio[:, :-1, 1:] - ratio[:, 1:, :-1] + ratio[:, :-1, :-1]) / 2
+    noise = MAD_TO_SIGMA * np.median(np.abs(twist), axis=(1, 2)) / np.sqrt(2)
+    level = (first.mean(axis=(1, 2)) + second.mean(axis=(1, 2))) / 2
+    part = np.digitize(level, np.quantile(level, np.arange(1, 6) / 6))
+    quiet = np.array([np.quantile(noise[part == k], 0.25) if (part == k).any() else 0.0 for k in range(6)])
+    middle = np.array([level[part == k].mean() if (part == k).any() else 0.0 for k in range(6)])
+    slope = np.nan
+    if (quiet > 0).all() and middle[-1] - middle[0] > np.log(1.5):
+        slope = float(np.polyfit(middle, np.log(quiet), 1)[0])
+    return float(np.quantile(noise, 0.1)), slope
+
+
 def total_variation(image: FloatArray, weight: float, rounds: int = 100) -> Array:
     """The piecewise smooth image nearest to a noisy one; NaN stays NaN. ``weight`` is in the unit of the image.
 

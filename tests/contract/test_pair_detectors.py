@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from compoundwatch import detectors
 
@@ -146,11 +147,114 @@ def test_pixels_called_where_nothing_changed(detector, kind, alpha):
     assert np.mean(shares) <= allowed + margin
 
 
+def ground(bands, seed=1):
+    """Smooth ground of several brightnesses, (bands, rows, cols), between 200 and 4000."""
+    rng = np.random.default_rng(seed)
+    waves = ndimage.gaussian_filter(rng.normal(size=(bands, 150, 210)), (0, 8, 8))
+    return 800 * np.exp(0.6 * waves / waves.std())
+
+
+def looks_of(bands, looks, seed=2, amplitude=False):
+    """A radar pair of one ground with speckle of its own in each image."""
+    rng = np.random.default_rng(seed)
+    power = [ground(bands) * rng.gamma(looks, 1 / looks, (bands, 150, 210)) for _ in range(2)]
+    return [np.sqrt(x).astype(np.float32) if amplitude else x.astype(np.float32) for x in power]
+
+
+def views_of(bands, noise=20.0, texture=0.15, seed=3):
+    """An optical pair: rough ground that is the same in both images, and noise that adds."""
+    rng = np.random.default_rng(seed)
+    rough = ground(bands) * np.exp(rng.normal(0, texture, (bands, 150, 210)))
+    return [(rough + rng.normal(0, noise, rough.shape)).astype(np.float32) for _ in range(2)]
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+@pytest.mark.parametrize(("looks", "amplitude"), [(1, False), (4, False), (4, True), (16, False)])
+def test_speckle_is_radar_whatever_the_number_of_bands(bands, looks, amplitude):
+    before, after = looks_of(bands, looks, amplitude=amplitude)
+    chosen, why = detectors.choose_pair(before, after)
+    assert (chosen, "speckle" in why, "doubt" in why) == ("log_ratio", True, False)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 6])
+@pytest.mark.parametrize("texture", [0.0, 0.2])
+def test_noise_that_adds_is_optical_whatever_the_number_of_bands_and_however_rough_the_ground(bands, texture):
+    chosen, why = detectors.choose_pair(*views_of(bands, texture=texture))
+    assert (chosen, "without speckle" in why) == ("irmad", True)
+    assert ("radar freed from speckle" in why) == (bands <= 2)
+
+
+def test_a_dark_image_with_much_noise_that_adds_is_no_radar():
+    rng = np.random.default_rng(4)
+    before, after = (ground(1) + rng.normal(0, 90, (1, 150, 210)) for _ in range(2))
+    assert detectors.choose_pair(before.astype(np.float32), after.astype(np.float32))[0] == "irmad"
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+def test_decibels_are_radar(bands):
+    before, after = (10 * np.log10(x / 20_000) for x in looks_of(bands, 10))
+    chosen, why = detectors.choose_pair(before, after)
+    assert (chosen, "decibels" in why) == ("log_ratio", True)
+
+
+def test_an_index_below_zero_is_no_decibels():
+    before, after = (-0.3 - x / 20_000 for x in views_of(1))
+    chosen, why = detectors.choose_pair(before, after)
+    assert (chosen, "no decibels" in why, "doubt" in why) == ("irmad", True, True)
+
+
 @pytest.mark.parametrize(
-    ("bands", "name"), [(1, "log_ratio"), (2, "log_ratio"), (3, "irmad"), (6, "irmad"), (13, "irmad")]
+    ("names", "name"),
+    [
+        (("S1A_IW_GRDH_1SDV_20240101.tif",), "log_ratio"),
+        (("a.tif", "VV", "VH"), "log_ratio"),
+        (("before.tif", "Sigma0_VV"), "log_ratio"),
+        (("S2A_MSIL2A_20240101.tif",), "irmad"),
+        (("LC08_L2SP_1.tif",), "irmad"),
+        (("a.tif", "B02", "B8A"), "irmad"),
+    ],
 )
-def test_choice_by_the_number_of_bands(bands, name):
-    image = np.ones((bands, 4, 6), dtype=np.float32)
-    chosen, why = detectors.choose_pair(image, image)
-    assert chosen == name
-    assert ("one band" if bands == 1 else f"{bands} bands") in why
+def test_names_tell_more_than_values(names, name):
+    smooth = views_of(2, noise=1)
+    assert detectors.choose_pair(*smooth, names)[0] == name
+    assert any(n[:3] in detectors.choose_pair(*smooth, names)[1] for n in names)
+
+
+def test_names_that_tell_nothing_or_both_and_names_against_the_values():
+    radar, optical = looks_of(3, 4), views_of(3)
+    for names in (("t1.tif", "b1", "b2", "b3"), ("sarah_seeds_pvv.tif",), ("S1_S2_fusion.tif",)):
+        assert detectors.choose_pair(*radar, names) == detectors.choose_pair(*radar)
+        assert detectors.choose_pair(*optical, names) == detectors.choose_pair(*optical)
+    chosen, why = detectors.choose_pair(*radar, ("picture.tif", "red", "green", "blue"))
+    assert (chosen, "doubt" in why) == ("irmad", True)
+
+
+@pytest.mark.parametrize(("bands", "name"), [(1, "log_ratio"), (2, "log_ratio"), (3, "irmad"), (13, "irmad")])
+def test_where_nothing_can_be_measured_the_number_of_bands_decides(bands, name):
+    for image in (np.ones((bands, 40, 60)), np.ones((bands, 4, 6)), np.full((bands, 40, 60), np.nan)):
+        chosen, why = detectors.choose_pair(image.astype(np.float32), image.astype(np.float32))
+        assert chosen == name
+        assert ("one band" if bands == 1 else f"{bands} bands") in why
+        assert "doubt" in why
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["sar_ottawa", "sar_farmland_d", "sar_inlandwater"])
+def test_real_radar_is_recognised_also_as_a_picture_of_three_colours(shared, name):
+    from skimage.io import imread
+
+    before, after = (imread(shared / "labelled" / name / f"{t}.png").astype(np.float32)[None] for t in ("t1", "t2"))
+    assert detectors.choose_pair(before, after)[0] == "log_ratio"
+    colours = [np.concatenate([x, 0.5 * x + 3, 9 * np.sqrt(x)]) for x in (before, after)]
+    assert detectors.choose_pair(*colours)[0] == "log_ratio"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("bands", [[0], [3], [2, 3], [2, 1, 0], [0, 1, 2, 3, 4, 5]])
+def test_a_real_optical_pair_is_recognised_by_any_of_its_bands(shared, bands):
+    rasterio = pytest.importorskip("rasterio")
+    images = []
+    for t in ("t1", "t2"):
+        with rasterio.open(shared / "labelled" / "landsat_taizhou" / f"{t}.tif") as file:
+            images.append(file.read().astype(np.float32)[bands])
+    assert detectors.choose_pair(*images)[0] == "irmad"

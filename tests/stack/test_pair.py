@@ -32,6 +32,14 @@ def test_numbers_survive(tmp_path, dtype):
     assert image.transform == PLACE["transform"]
 
 
+def test_a_file_tells_what_it_shows(tmp_path):
+    path = save(tmp_path / "S1A_before.tif", np.ones((2, 5, 7), dtype="float32"), **PLACE)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("VV", "VH")
+        file.update_tags(PLATFORM="Sentinel-1A", AUTHOR="somebody")
+    assert set(read_image(path).names) == {"S1A_before.tif", "VV", "VH", "Sentinel-1A"}
+
+
 def test_no_data_and_infinite_become_missing(tmp_path):
     values = np.arange(35, dtype="float32").reshape(1, 5, 7)
     values[0, 0, 1], values[0, 4, 6] = np.inf, np.nan

@@ -5,6 +5,7 @@ The significance level and the direction are applied here, the same way for all 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.stats import norm
 
-from compoundwatch import plugins
+from compoundwatch import images, plugins
 from compoundwatch.errors import SettingsError
 from compoundwatch.formulas import linear_power
 from compoundwatch.model import FloatArray, PairDetector, PixelChange, SeriesDetector
@@ -47,16 +48,78 @@ def pair_detector(name: str) -> PairDetector:
     return _pick(name, "pair")  # type: ignore[no-any-return]
 
 
-def choose_pair(before: FloatArray, after: FloatArray) -> tuple[str, str]:
-    """The pair detector that suits two images (bands, rows, cols), and one sentence of why.
+SPECKLE = 0.06
+"""Noise of the logarithm per pixel in the quietest places of the quietest band that parts radar from optical images.
 
-    Radar has one or two bands (polarisations) and optical images more; the number of bands is all that is looked at.
+Radar has 0.5 / root of looks in amplitude and twice that in intensity; optical images, measured in 38 pairs of Landsat
+and Sentinel-2, 0.001-0.035. Between two thirds and one and a half of it the answer is in doubt.
+"""
+RADAR_NAMES = re.compile(
+    r"(?<![a-z0-9])(vv|vh|hh|hv|sar|rtc|grdh?|s1[a-d]?|sentinel-?1[a-d]?|(sigma|gamma|beta)_?0|alos-?2?|palsar-?2?|"
+    r"radarsat-?\d?|terrasar-?x?|tandem-?x|cosmo|iceye|capella|nisar)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+OPTICAL_NAMES = re.compile(
+    r"(?<![a-z0-9])(b0[1-9]|b1[0-2]|b8a|red|green|blue|nir|swir-?\d?|rededge-?\d?|msi\w*|oli|s2[a-c]?|sentinel-?2[a-c]?|"
+    r"l[ceto]0[4-9]|landsat-?\d?|spot-?\d|pleiades|planet\w*|worldview-?\d|modis)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""Words of file names, band names and tags that tell a sensor; single letters and numbers tell nothing."""
+
+
+def choose_pair(before: FloatArray, after: FloatArray, names: Sequence[str] = ()) -> tuple[str, str]:
+    """The pair detector that suits two images, and one sentence of why, which says so where it is in doubt.
+
+    What is looked at, in this order: names that tell a radar or an optical sensor; decibels; whether the noise
+    multiplies, as speckle does, or is fine in at least one band, as in optical images; the number of bands.
+
+    Parameters
+    ----------
+    before, after : float32 (bands, rows, cols), NaN = no view.
+    names : what the files say of themselves: file names, names of bands, platform, polarisation.
     """
     bands = min(before.shape[0], after.shape[0])
-    if bands <= 2:
-        number = "one band is" if bands == 1 else f"{bands} bands are"
-        return "log_ratio", f"{number} taken for radar, whose speckle multiplies, so that ratios compare"
-    return "irmad", f"{bands} bands are taken for optical, where each band is measured against the unchanged pixels"
+    said = " ".join(names)
+    radar, optical = RADAR_NAMES.search(said), OPTICAL_NAMES.search(said)
+    count = "one band" if bands == 1 else f"{bands} bands"
+    if radar and not optical:
+        return (
+            "log_ratio",
+            f"{count}; the name '{radar[0]}' tells radar, whose speckle multiplies, so that ratios compare",
+        )
+    levels = [np.nanmedian(x) if np.isfinite(x).any() else np.nan for pair in (before, after) for x in pair]
+    negative = [v for v in levels if v < 0]
+    if negative and _decibels(before) and _decibels(after):
+        return "log_ratio", f"{count} of negative numbers as decibels have, hence taken for radar"
+    noise = [images.ratio_noise(a, b) for a, b in zip(before, after, strict=False)]
+    known = [n for n in noise if n[0] > 0]
+    advice = "name the detector if that is wrong"
+    if negative or not known:
+        if negative or bands > 2:
+            told = "with negative numbers that are no decibels " if negative else ""
+            return "irmad", f"{count} {told}taken for optical, in doubt, since noise could not be measured; {advice}"
+        return "log_ratio", f"{count} taken for radar, in doubt, since noise could not be measured; {advice}"
+    quiet, slope = min(known)
+    speckled = quiet > SPECKLE and not slope < -0.6
+    measured = f"the quietest places vary by {quiet:.1%} from pixel to pixel"
+    if optical and not radar:
+        doubt = f"; in doubt, since {measured}, as with speckle; {advice}" if speckled else ""
+        return "irmad", f"{count}; the name '{optical[0]}' tells optical{doubt}"
+    doubt = f", in doubt; {advice}" if 1 / 1.5 < quiet / SPECKLE < 1.5 else ""
+    if speckled:
+        return "log_ratio", f"{count}; {measured}, as with speckle: taken for radar, where ratios compare{doubt}"
+    if bands <= 2 and not doubt:
+        doubt = f"; radar freed from speckle looks the same: {advice}"
+    return "irmad", f"{count}; {measured}, without speckle: taken for optical{doubt}"
+
+
+def _decibels(image: FloatArray) -> bool:
+    """Whether all bands of an image (bands, rows, cols) lie as backscatter in decibels does.
+
+    Most of it between -60 and 30 and below -1 in the middle, over a range that no index of two bands has.
+    """
+    low, middle, high = np.nanquantile(image, (0.01, 0.5, 0.99)) if np.isfinite(image).any() else (0.0, 0.0, 0.0)
+    return bool(low > -60 and middle < -1 and high < 30 and high - low > 1)
 
 
 def _pick(name: str, kind: str) -> Any:

@@ -69,7 +69,7 @@ def compare(
     stack.check_pair(first, second)
     why = "asked for"
     if detector == "auto":
-        detector, why = detectors.choose_pair(first.values, second.values)
+        detector, why = detectors.choose_pair(first.values, second.values, first.names + second.names)
     chosen = detectors.pair_detector(detector)
     progress(f"comparing by {chosen.name}", 1, 3)
     change = chosen.compare(first.values, second.values, alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +29,24 @@ SIGNATURES = {
     b"\xffO\xffQ": "JP2OpenJPEG",
 }
 """First four bytes of the kinds of file that are read, and GDAL's driver; no other driver is ever asked."""
+TELLING = re.compile("platform|satellite|sensor|instrument|mission|polari[sz]ation", re.IGNORECASE)
+"""Tags of a file that tell what took the image."""
 MAX_VALUES = 2_000_000_000
 """Refuse images with more numbers than this (rows x cols x bands)."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image: ``values`` float32 (bands, rows, cols), NaN = no data; its place, None where it has none."""
+    """An image: ``values`` float32 (bands, rows, cols), NaN = no data; its place, None where it has none.
+
+    ``names`` is what the file says of what it shows: its own name, names of bands, platform, polarisation.
+    """
 
     path: Path
     values: FloatArray
     transform: Affine | None
     crs: str | None
+    names: tuple[str, ...] = ()
 
 
 def read_image(path: Path) -> Image:
@@ -79,12 +86,14 @@ def read_image(path: Path) -> Image:
                 placed = source.crs is not None and source.transform != Affine.identity()
                 crs = source.crs.to_wkt() if placed else None
                 transform = source.transform if placed else None
+                told = [v for k, v in source.tags().items() if TELLING.search(k)]
+                names = (path.name, *(n for n in source.descriptions if n), *told)
     except (RasterioError, OSError, ValueError) as error:
         raise StackError(f"{path}: expected a GeoTIFF, JPEG 2000 or PNG image, found a broken one ({error})") from error
     if len(values) > 1 and all(np.array_equal(values[0], band, equal_nan=True) for band in values[1:]):
         values = values[:1]
     values[~np.isfinite(values)] = np.nan
-    return Image(path, values, transform, crs)
+    return Image(path, values, transform, crs, names)
 
 
 def check_pair(before: Image, after: Image) -> None:
