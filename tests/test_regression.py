@@ -20,12 +20,12 @@ def _tile(seed: int, dates: int = 61, missing: float = 0.3) -> tuple[np.ndarray,
 
 
 def _fit(
-    values: np.ndarray, days: np.ndarray, n: int, rounds: int
+    values: np.ndarray, days: np.ndarray, n: int, rounds: int, clip: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rows, seen = (np.empty((len(days) + 1, r.TILE), np.float32) for _ in range(2))
     state = np.zeros(r.SLOTS * r.TILE, np.float32)
     r.load(values, 0, values.shape[1], rows, seen, state)
-    r.fit(rows, seen, r.cycles(days), n, (0.0, 1.5, 0.7785, rounds, 3.0), state)
+    r.fit(rows, seen, r.cycles(days), n, (0.0, 1.5, 0.7785, rounds, clip), state)
     return rows, seen, state, harmonic_design(days, 1)
 
 
@@ -40,10 +40,16 @@ def test_cycles_are_the_season_regressors_and_a_row_of_zeros() -> None:
     np.testing.assert_array_equal(waves[-1], 0)
 
 
-@pytest.mark.parametrize("n", [30, 31])
+def _residuals(values: np.ndarray, X: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """Values minus the fitted season, 0 = no view."""
+    level = _slot(state, r.LEVEL) + _slot(state, r.SHIFT)
+    return np.nan_to_num(values - X @ np.stack([level, _slot(state, r.COSINE), _slot(state, r.SINE)]))
+
+
+@pytest.mark.parametrize("n", [28, 29, 30, 31])
 def test_least_squares(n: int) -> None:
     values, days = _tile(1)
-    rows, _seen, state, X = _fit(values, days, n, rounds=0)
+    _rows, _seen, state, X = _fit(values, days, n, rounds=0, clip=1e6)
     for p in range(0, 200, 11):
         ok = np.isfinite(values[:n, p])
         beta, *_ = np.linalg.lstsq(X[:n][ok], values[:n, p][ok].astype(float), rcond=None)
@@ -55,16 +61,29 @@ def test_least_squares(n: int) -> None:
             (r.A00, r.A01, r.A02, r.A11, r.A12, r.A22), ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)), strict=True
         ):
             assert _slot(state, name)[p] == pytest.approx(inverse[i, j], abs=1e-5)
-        np.testing.assert_allclose(rows[:n, p][ok], values[:n, p][ok] - X[:n][ok] @ beta, atol=1e-5)
-        assert (rows[:n, p][~ok] == 0).all()
+        left = values[:n, p][ok] - X[:n][ok] @ beta
+        assert _slot(state, r.SIZE)[p] == pytest.approx(left @ left, rel=1e-4)
+        assert _slot(state, r.CROSS)[p] == pytest.approx(left[1:] @ left[:-1], abs=1e-4 * (left @ left))
+
+
+def test_residuals_are_held_within_their_bound() -> None:
+    values, days = _tile(7)
+    values[11] += 30
+    *_, state, X = _fit(values, days, 40, rounds=3, clip=2.0)
+    bound = 2 * _slot(state, r.SIGMA)
+    held = np.clip(_residuals(values, X, state)[:40], -bound, bound)
+    np.testing.assert_allclose(_slot(state, r.SIZE), np.sum(held**2, axis=0), rtol=1e-4)
+    for p in range(0, 200, 19):
+        views = held[np.isfinite(values[:40, p]), p]
+        assert _slot(state, r.CROSS)[p] == pytest.approx(views[1:] @ views[:-1], abs=1e-3)
 
 
 def test_huber_fit_solves_hubers_equations() -> None:
     values, days = _tile(2)
     values[:40][np.random.default_rng(3).random((40, 200)) < 0.1] += 8
-    rows, seen, state, X = _fit(values, days, 40, rounds=500)
+    _rows, seen, state, X = _fit(values, days, 40, rounds=500)
     sigma = _slot(state, r.SIGMA)
-    held = np.clip(rows[:40, :200], -1.5 * sigma, 1.5 * sigma)
+    held = np.clip(_residuals(values, X, state)[:40], -1.5 * sigma, 1.5 * sigma)
     np.testing.assert_allclose(X[:40].T @ held, 0, atol=2e-4)
     n = seen[:40, :200].sum(axis=0)
     np.testing.assert_allclose(np.sqrt(np.sum(held**2, axis=0) / (0.7785 * (n - 3))), sigma, rtol=1e-4)
@@ -91,7 +110,16 @@ def test_a_tile_may_be_partly_filled() -> None:
     values, days = _tile(5)
     whole, part = _fit(values, days, 30, 3), _fit(np.ascontiguousarray(values[:, :7]), days, 30, 3)
     np.testing.assert_array_equal(whole[0][:, :7], part[0][:, :7])
+    for name in (r.LEVEL, r.COSINE, r.SINE, r.SIGMA, r.SIZE, r.CROSS):
+        np.testing.assert_array_equal(_slot(whole[2], name, 7), _slot(part[2], name, 7))
     assert (part[1][:, 7:] == 0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 181])
+def test_aligned_memory(rows: int) -> None:
+    made = r.aligned(rows, r.TILE)
+    assert made.shape == (rows, r.TILE)
+    assert made.ctypes.data % 64 == 0
 
 
 def test_logarithm() -> None:

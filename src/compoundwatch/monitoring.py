@@ -1,14 +1,17 @@
 """Monitoring of a season: is there a change in a pixel's series after the reference period, and when did it begin?
 
 The season is fitted robustly on the reference period; every later view is predicted from all views before it, and the
-standardised errors are searched for windows, or for a lasting step, whose sum is too large for chance. Kernels:
-``regression`` and ``change_search``; null distributions: ``monitoring_null``.
+standardised errors are searched for windows whose sum, for a lasting step whose size, or for a row of views on one side
+whose smallest error is too large for chance. Kernels: ``regression`` and ``change_search``; null distributions:
+``monitoring_null``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +31,7 @@ I32 = npt.NDArray[np.int32]
 class Monitored:
     """What monitoring says, one value per pixel, NaN (-1 for dates) where the pixel was seen too seldom.
 
-    ``statistic`` float32, signed: the largest standardised sum, divided by the noise's standard deviation, which holds
+    ``statistic`` float32, signed: the largest sum, step or row, standardised by the noise's standard deviation and by
     the correlation of neighbouring views. ``effect`` and ``effect_se`` float32, unit of the values: mean residual from
     the season of the reference period over the views of the change. ``first`` and ``before`` int32: index of the date
     of the first view of the change and of the last view before it. ``n_before``, ``n_after`` int32 counts of views.
@@ -41,6 +44,56 @@ class Monitored:
     before: I32
     n_before: I32
     n_after: I32
+
+
+class SeasonMonitor:
+    """What the series detectors that follow a season have in common.
+
+    Each says what it looks for: ``windows`` (views in a moving sum; none = a lasting step) or ``run`` (views in a row
+    on one side, 0 = none). ``table`` holds the null quantiles of exactly that, for the default settings:
+    ``clip_sigma``, standard deviations of the reference period beyond which an error counts as this many, and
+    ``huber_sigma``, the same for the fit of the season.
+    """
+
+    kind: Literal["series"] = "series"
+    unit: str | None = None
+    min_before = 8
+    min_after = 4
+    windows: tuple[int, ...] = (4, 8, 16, 32)
+    run = 0
+    table: Table
+
+    def __init__(self, clip_sigma: float = 2.5, huber_sigma: float = 1.5) -> None:
+        self.clip_sigma = clip_sigma
+        self.huber_sigma = huber_sigma
+
+    def changes(
+        self, values: npt.NDArray[np.floating[Any]], days: npt.NDArray[np.int64], reference_end: int
+    ) -> Mapping[str, Any]:
+        """The fields of a ``PixelChange`` by name; arguments as those of a detector's ``test``."""
+        found = monitor(
+            values,
+            days,
+            reference_end,
+            windows=self.windows,
+            run=self.run,
+            min_before=self.min_before,
+            min_after=self.min_after,
+            clip=self.clip_sigma,
+            tuning=self.huber_sigma,
+        )
+        first = days_of(found.first, days)
+        return {
+            "statistic": found.statistic,
+            "p_value": p_values(found, self.table),
+            "effect": found.effect,
+            "effect_se": found.effect_se,
+            "day": first,
+            "day_earliest": days_of(found.before, days),
+            "day_latest": first.copy(),
+            "n_before": found.n_before,
+            "n_after": found.n_after,
+        }
 
 
 def huber_efficiency(tuning: float) -> float:
@@ -56,9 +109,10 @@ def monitor(
     reference_end: int,
     *,
     windows: tuple[int, ...],
+    run: int = 0,
     min_before: int = 8,
     min_after: int = 4,
-    clip: float = 3.0,
+    clip: float = 2.5,
     tuning: float = 1.5,
     rounds: int = 3,
     ridge: float = 1e-4,
@@ -71,6 +125,8 @@ def monitor(
     days : int64 (n_dates,), days since 1970-01-01, sorted.
     reference_end : first day (since 1970-01-01) that may hold a change.
     windows : lengths in views of the moving sums; empty = search for a lasting step only.
+    run : where above 0, search for the row of so many views on one side whose smallest error is largest; the windows
+        then serve only to tell the noise from a change.
     min_before, min_after : views below which a pixel is not tested.
     clip : errors beyond this many standard deviations of the reference period count as this many.
     tuning : of the Huber fit, in standard deviations; ``rounds`` = 0 makes it least squares.
@@ -85,9 +141,9 @@ def monitor(
         n_before[:] = np.isfinite(cube[:dates]).sum(axis=0)
         n_after[:] = np.isfinite(cube[dates:]).sum(axis=0)
         return Monitored(*out)
-    lengths = np.asarray(windows, dtype=np.int32)
+    search = (np.asarray(windows, dtype=np.int32), run)
     numbers = (ridge, tuning, huber_efficiency(tuning), rounds, clip)
-    monitor_tiles(cube, cycles(days - reference_end), dates, lengths, numbers, (min_before, min_after), out)
+    monitor_tiles(cube, cycles(days - reference_end), dates, search, numbers, (min_before, min_after), out)
     return Monitored(*out)
 
 
@@ -108,7 +164,8 @@ def null_quantiles(table: Table, n_before: npt.ArrayLike, n_after: npt.ArrayLike
     rows, columns = np.log(null.VIEWS_BEFORE), np.log(null.VIEWS_AFTER)
     x, y = np.log(np.asarray(n_before, dtype=np.float64)), np.log(np.asarray(n_after, dtype=np.float64))
     levels = np.moveaxis(np.asarray(table), -1, 0)
-    return np.stack([interpolate.RectBivariateSpline(rows, columns, level)(x, y) for level in levels], axis=-1)
+    curves = np.stack([interpolate.RectBivariateSpline(rows, columns, level)(x, y) for level in levels], axis=-1)
+    return np.asarray(np.maximum.accumulate(np.maximum(curves, 0), axis=-1))  # a spline may dip where a row is rare
 
 
 def p_values(found: Monitored, table: Table) -> F32:
@@ -122,11 +179,16 @@ def p_values(found: Monitored, table: Table) -> F32:
     if tested.any():
         least, most = found.n_before[tested].min(), found.n_before[tested].max()
         fewest, greatest = found.n_after[tested].min(), found.n_after[tested].max()
-        quantiles = null_quantiles(table, np.arange(least, most + 1), np.arange(fewest, greatest + 1))
-        logs = np.log(np.array(null.LEVELS))
-        rows, columns = found.n_before - least, found.n_after - fewest
-        _p_values(found.statistic, rows, columns, quantiles.astype(np.float32), logs.astype(np.float32), p)
+        quantiles = _curves(table, int(least), int(most), int(fewest), int(greatest))
+        logs = np.log(np.array(null.LEVELS)).astype(np.float32)
+        _p_values(found.statistic, found.n_before - least, found.n_after - fewest, quantiles, logs, p)
     return p
+
+
+@lru_cache(maxsize=16)
+def _curves(table: Table, least: int, most: int, fewest: int, greatest: int) -> F32:
+    """``null_quantiles`` of all counts of views in two spans, which the tiles of one site share."""
+    return null_quantiles(table, np.arange(least, most + 1), np.arange(fewest, greatest + 1)).astype(np.float32)
 
 
 @compiled_parallel
@@ -139,8 +201,8 @@ def _p_values(statistic: F32, rows: I32, columns: I32, quantiles: F32, logs: F32
             k = 0
             while k < last - 1 and v > curve[k + 1]:
                 k += 1
-            if v < curve[0]:  # below the first level: from 1 at zero, straight
-                p[i] = 1 - (1 - np.exp(logs[0])) * v / curve[0]
+            if v <= curve[0]:  # below the first level: from 1 at zero, straight
+                p[i] = 1 - (1 - np.exp(logs[0])) * v / curve[0] if v > 0 else 1
             else:
                 slope = (logs[k + 1] - logs[k]) / (curve[k + 1] - curve[k])
                 p[i] = np.exp(logs[k] + slope * (v - curve[k]))

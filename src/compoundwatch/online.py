@@ -20,12 +20,13 @@ from compoundwatch.regression import (
     COEFFICIENTS,
     FREE_SLOT,
     LARGEST,
+    ONE,
     SHIFT,
     SIGMA,
     SIZE,
-    SLOTS,
     TILE,
     VIEWS,
+    aligned,
     compiled,
     compiled_parallel,
     cycles,
@@ -38,7 +39,8 @@ from compoundwatch.regression import (
 F32 = npt.NDArray[np.float32]
 AFTER, TOTAL, ALARM, SIDE = FREE_SLOT, FREE_SLOT + TILE, FREE_SLOT + 2 * TILE, FREE_SLOT + 3 * TILE
 """Views after the reference period; their errors' sum; its largest excess over the boundary so far, and its sign."""
-ONE = np.float32(1)
+SLOTS = SIDE // TILE + 1
+"""Rows of a tile's state."""
 
 
 @dataclass
@@ -126,7 +128,8 @@ def start(
         raise ContractError(f"day {days[-1]} is not before the reference end {reference_end}; give it to update()")
     cube = np.ascontiguousarray(values, dtype=np.float32)
     n_tiles = -(-cube.shape[1] // TILE)
-    tiles = np.zeros((n_tiles, SLOTS * TILE), np.float32)
+    tiles = aligned(n_tiles, SLOTS * TILE)
+    tiles[:] = 0
     _fit_tiles(
         cube, cycles(np.asarray(days) - reference_end), (1e-4, tuning, huber_efficiency(tuning), rounds, clip), tiles
     )

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TILE = 256
 """Pixels per tile: 180 dates of them take 0.4 MB, which fits the second-level cache."""
-SLOTS = 48
+SLOTS = 52
 """Rows of ``state``."""
 VIEWS, SUM_C, SUM_S, SUM_C2, SUM_S2 = 0 * TILE, 1 * TILE, 2 * TILE, 3 * TILE, 4 * TILE
 """Number of views in the reference period; sums of cosine and sine of one and of two cycles a year over them."""
@@ -35,13 +35,15 @@ A00, A01, A02, A11, A12, A22 = 8 * TILE, 9 * TILE, 10 * TILE, 11 * TILE, 12 * TI
 """(X'X)^-1, symmetric."""
 LEVEL, COSINE, SINE = 14 * TILE, 15 * TILE, 16 * TILE
 """Coefficients."""
-STEP0, STEP1, STEP2 = 17 * TILE, 18 * TILE, 19 * TILE
-"""What the last round of the fit added to them."""
-SHIFT, SIGMA, LIMIT, SIZE = 20 * TILE, 21 * TILE, 22 * TILE, 23 * TILE
+SHIFT, SIGMA, LIMIT, SIZE = 17 * TILE, 18 * TILE, 19 * TILE, 20 * TILE
 """Taken off all values; standard deviation; bound of residuals; sum of absolute or squared residuals."""
-FREE_SLOT = 24 * TILE
+CROSS, HELD = 21 * TILE, 22 * TILE
+"""Sum of the products of neighbouring residuals, or errors; the last one."""
+FREE_SLOT = 23 * TILE
 """First of the rows that this module does not use."""
 
+ZERO, ONE = np.float32(0), np.float32(1)
+"""Bare numbers would turn every comparison and sum into double precision, of half the speed."""
 COEFFICIENTS = np.float32(3)
 LARGEST = np.float32(3e38)
 TINY = np.float32(1e-30)
@@ -124,8 +126,19 @@ def load(values: F32, at: int, count: int, rows: F32, seen: F32, state: F32) -> 
         for p in range(count):
             v = date[p]
             ok = abs(v) < LARGEST
-            rows[t, p] = v - state[SHIFT + p] if ok else np.float32(0)
-            seen[t, p] = np.float32(1) if ok else np.float32(0)
+            rows[t, p] = v - state[SHIFT + p] if ok else ZERO
+            seen[t, p] = ONE if ok else ZERO
+
+
+@compiled
+def aligned(rows: int, columns: int) -> F32:
+    """float32 (rows, columns) that begins where a vector register's worth of memory does; not set to anything.
+
+    A vector that straddles two lines of the cache is loaded at half the speed.
+    """
+    raw = np.empty(rows * columns + 16, np.float32)
+    skip = (-np.int64(raw.ctypes.data) // 4) % 16
+    return raw[skip : skip + rows * columns].reshape(rows, columns)
 
 
 @compiled
@@ -133,29 +146,35 @@ def add_up(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
     """X'X and X'y over the first ``dates`` dates.
 
     Products of cosine and sine are sums of those of twice the frequency, so that five sums make the six products. Dates
-    are taken two at a time, to touch the sums half as often; the last row of all is empty and pairs with an odd one.
+    are taken four at a time, to touch the sums a quarter as often; the last row of all is empty and fills the four up.
     """
+    empty = rows.shape[0] - 1
     state[VIEWS : XY2 + TILE] = 0
-    for t in range(0, dates, 2):
-        u = t + 1 if t + 1 < dates else rows.shape[0] - 1
-        c, s, c2, s2 = waves[t, 0], waves[t, 1], waves[t, 2], waves[t, 3]
-        d, z, d2, z2 = waves[u, 0], waves[u, 1], waves[u, 2], waves[u, 3]
+    for i in range(0, dates, 4):
+        j = i + 1 if i + 1 < dates else empty
+        k = i + 2 if i + 2 < dates else empty
+        m = i + 3 if i + 3 < dates else empty
+        ci, si, c2i, s2i = waves[i, 0], waves[i, 1], waves[i, 2], waves[i, 3]
+        cj, sj, c2j, s2j = waves[j, 0], waves[j, 1], waves[j, 2], waves[j, 3]
+        ck, sk, c2k, s2k = waves[k, 0], waves[k, 1], waves[k, 2], waves[k, 3]
+        cm, sm, c2m, s2m = waves[m, 0], waves[m, 1], waves[m, 2], waves[m, 3]
         for p in range(TILE):
-            n, y, m, x = seen[t, p], rows[t, p], seen[u, p], rows[u, p]
-            state[VIEWS + p] += n + m
-            state[SUM_C + p] += c * n + d * m
-            state[SUM_S + p] += s * n + z * m
-            state[SUM_C2 + p] += c2 * n + d2 * m
-            state[SUM_S2 + p] += s2 * n + z2 * m
-            state[XY0 + p] += y + x
-            state[XY1 + p] += c * y + d * x
-            state[XY2 + p] += s * y + z * x
+            ni, nj, nk, nm = seen[i, p], seen[j, p], seen[k, p], seen[m, p]
+            yi, yj, yk, ym = rows[i, p], rows[j, p], rows[k, p], rows[m, p]
+            state[VIEWS + p] += (ni + nj) + (nk + nm)
+            state[SUM_C + p] += (ci * ni + cj * nj) + (ck * nk + cm * nm)
+            state[SUM_S + p] += (si * ni + sj * nj) + (sk * nk + sm * nm)
+            state[SUM_C2 + p] += (c2i * ni + c2j * nj) + (c2k * nk + c2m * nm)
+            state[SUM_S2 + p] += (s2i * ni + s2j * nj) + (s2k * nk + s2m * nm)
+            state[XY0 + p] += (yi + yj) + (yk + ym)
+            state[XY1 + p] += (ci * yi + cj * yj) + (ck * yk + cm * ym)
+            state[XY2 + p] += (si * yi + sj * yj) + (sk * yk + sm * ym)
 
 
 @compiled
 def invert(ridge: float, state: F32) -> None:
     """(X'X)^-1 by elimination; ``ridge`` times the number of views keeps a season that was never seen finite."""
-    half, one = np.float32(0.5), np.float32(1)
+    half = np.float32(0.5)
     for p in range(TILE):
         n, c, s = max(state[VIEWS + p], TINY), state[SUM_C + p], state[SUM_S + p]
         c2, s2 = state[SUM_C2 + p], state[SUM_S2 + p]
@@ -165,12 +184,12 @@ def invert(ridge: float, state: F32) -> None:
         cs = half * s2 - c * second
         ss = half * (n - c2) + extra - s * second
         turn = cs / cc
-        a22 = one / max(ss - cs * turn, TINY)
+        a22 = ONE / max(ss - cs * turn, TINY)
         a12 = -turn * a22
-        a11 = one / cc - turn * a12
+        a11 = ONE / cc - turn * a12
         a01 = -(first * a11 + second * a12)
         a02 = -(first * a12 + second * a22)
-        state[A00 + p] = one / n - (first * a01 + second * a02)
+        state[A00 + p] = ONE / n - (first * a01 + second * a02)
         state[A01 + p] = a01
         state[A02 + p] = a02
         state[A11 + p] = a11
@@ -179,58 +198,80 @@ def invert(ridge: float, state: F32) -> None:
 
 
 @compiled
-def solve_step(state: F32) -> None:
-    """Step = (X'X)^-1 X'y, added to the coefficients."""
+def solve(state: F32) -> None:
+    """(X'X)^-1 X'y, added to the coefficients."""
     for p in range(TILE):
         x, y, z = state[XY0 + p], state[XY1 + p], state[XY2 + p]
-        level = state[A00 + p] * x + state[A01 + p] * y + state[A02 + p] * z
-        cosine = state[A01 + p] * x + state[A11 + p] * y + state[A12 + p] * z
-        sine = state[A02 + p] * x + state[A12 + p] * y + state[A22 + p] * z
-        state[STEP0 + p] = level
-        state[STEP1 + p] = cosine
-        state[STEP2 + p] = sine
-        state[LEVEL + p] += level
-        state[COSINE + p] += cosine
-        state[SINE + p] += sine
+        state[LEVEL + p] += state[A00 + p] * x + state[A01 + p] * y + state[A02 + p] * z
+        state[COSINE + p] += state[A01 + p] * x + state[A11 + p] * y + state[A12 + p] * z
+        state[SINE + p] += state[A02 + p] * x + state[A12 + p] * y + state[A22 + p] * z
 
 
 @compiled
-def residuals(rows: F32, seen: F32, waves: F32, dates: int, squared: bool, state: F32) -> None:
-    """Take the last step off the rows; SIZE = sum of their absolutes, or of their squares when held within LIMIT."""
+def absolute_residuals(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
+    """SIZE = sum of the absolute residuals; four dates at a time, as in ``add_up``."""
+    empty = rows.shape[0] - 1
     state[SIZE : SIZE + TILE] = 0
-    for t in range(dates):
-        c, s = waves[t, 0], waves[t, 1]
+    for i in range(0, dates, 4):
+        j = i + 1 if i + 1 < dates else empty
+        k = i + 2 if i + 2 < dates else empty
+        m = i + 3 if i + 3 < dates else empty
+        ci, si, cj, sj = waves[i, 0], waves[i, 1], waves[j, 0], waves[j, 1]
+        ck, sk, cm, sm = waves[k, 0], waves[k, 1], waves[m, 0], waves[m, 1]
         for p in range(TILE):
-            season = state[STEP0 + p] + c * state[STEP1 + p] + s * state[STEP2 + p]
-            r = rows[t, p] - season * seen[t, p]
-            rows[t, p] = r
-            held = min(max(r, -state[LIMIT + p]), state[LIMIT + p])
-            state[SIZE + p] += held * held if squared else abs(r)
+            level, c, s = state[LEVEL + p], state[COSINE + p], state[SINE + p]
+            ri = (rows[i, p] - (level + ci * c + si * s)) * seen[i, p]
+            rj = (rows[j, p] - (level + cj * c + sj * s)) * seen[j, p]
+            rk = (rows[k, p] - (level + ck * c + sk * s)) * seen[k, p]
+            rm = (rows[m, p] - (level + cm * c + sm * s)) * seen[m, p]
+            state[SIZE + p] += (abs(ri) + abs(rj)) + (abs(rk) + abs(rm))
 
 
 @compiled
-def huber_round(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
-    """Take the last step off the rows; X'y and SIZE (squares) of the rows held within LIMIT, the pseudo-values.
-
-    Dates are taken two at a time, as in ``add_up``.
-    """
+def pseudo_values(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
+    """X'y and SIZE (squares) of the residuals held within LIMIT, the pseudo-values; four dates at a time."""
+    empty = rows.shape[0] - 1
     state[SIZE : SIZE + TILE] = 0
     state[XY0 : XY2 + TILE] = 0
-    for t in range(0, dates, 2):
-        u = t + 1 if t + 1 < dates else rows.shape[0] - 1
-        c, s, d, z = waves[t, 0], waves[t, 1], waves[u, 0], waves[u, 1]
+    for i in range(0, dates, 4):
+        j = i + 1 if i + 1 < dates else empty
+        k = i + 2 if i + 2 < dates else empty
+        m = i + 3 if i + 3 < dates else empty
+        ci, si, cj, sj = waves[i, 0], waves[i, 1], waves[j, 0], waves[j, 1]
+        ck, sk, cm, sm = waves[k, 0], waves[k, 1], waves[m, 0], waves[m, 1]
         for p in range(TILE):
-            level, cosine, sine = state[STEP0 + p], state[STEP1 + p], state[STEP2 + p]
-            x = rows[t, p] - (level + c * cosine + s * sine) * seen[t, p]
-            y = rows[u, p] - (level + d * cosine + z * sine) * seen[u, p]
-            rows[t, p] = x
-            rows[u, p] = y
-            x = min(max(x, -state[LIMIT + p]), state[LIMIT + p])
-            y = min(max(y, -state[LIMIT + p]), state[LIMIT + p])
-            state[SIZE + p] += x * x + y * y
-            state[XY0 + p] += x + y
-            state[XY1 + p] += c * x + d * y
-            state[XY2 + p] += s * x + z * y
+            level, c, s, limit = state[LEVEL + p], state[COSINE + p], state[SINE + p], state[LIMIT + p]
+            ri = (rows[i, p] - (level + ci * c + si * s)) * seen[i, p]
+            rj = (rows[j, p] - (level + cj * c + sj * s)) * seen[j, p]
+            rk = (rows[k, p] - (level + ck * c + sk * s)) * seen[k, p]
+            rm = (rows[m, p] - (level + cm * c + sm * s)) * seen[m, p]
+            ri, rj = min(max(ri, -limit), limit), min(max(rj, -limit), limit)
+            rk, rm = min(max(rk, -limit), limit), min(max(rm, -limit), limit)
+            state[SIZE + p] += (ri * ri + rj * rj) + (rk * rk + rm * rm)
+            state[XY0 + p] += (ri + rj) + (rk + rm)
+            state[XY1 + p] += (ci * ri + cj * rj) + (ck * rk + cm * rm)
+            state[XY2 + p] += (si * ri + sj * rj) + (sk * rk + sm * rm)
+
+
+@compiled
+def held_residuals(rows: F32, seen: F32, waves: F32, dates: int, state: F32) -> None:
+    """SIZE = sum of the squares, CROSS = sum of the products of neighbours, of the residuals held within LIMIT."""
+    empty = rows.shape[0] - 1
+    state[SIZE : SIZE + TILE] = 0
+    state[CROSS : HELD + TILE] = 0
+    for i in range(0, dates, 2):
+        j = i + 1 if i + 1 < dates else empty
+        ci, si, cj, sj = waves[i, 0], waves[i, 1], waves[j, 0], waves[j, 1]
+        for p in range(TILE):
+            level, c, s, limit = state[LEVEL + p], state[COSINE + p], state[SINE + p], state[LIMIT + p]
+            ri = (rows[i, p] - (level + ci * c + si * s)) * seen[i, p]
+            rj = (rows[j, p] - (level + cj * c + sj * s)) * seen[j, p]
+            ri, rj = min(max(ri, -limit), limit), min(max(rj, -limit), limit)
+            last = state[HELD + p]
+            then = ri if seen[i, p] > ZERO else last
+            state[SIZE + p] += ri * ri + rj * rj
+            state[CROSS + p] += ri * last + rj * then
+            state[HELD + p] = rj if seen[j, p] > ZERO else then
 
 
 @compiled
@@ -242,32 +283,30 @@ def fit(
     Each round moves the coefficients by (X'X)^-1 X' psi(residuals): the matrix stays that of least squares, so one
     inverse serves all rounds (Huber and Dutter 1974; Huber 1981, doi:10.1002/0471725250, chapter 7).
 
-    ``rows`` become residuals. ``numbers`` = ridge; Huber's tuning in sigma and its efficiency E min(z^2, tuning^2);
-    rounds (0 = least squares); and the clip in sigma of SIZE, which comes out as the residuals' sum of squares.
+    ``numbers`` = ridge; Huber's tuning in sigma and its efficiency E min(z^2, tuning^2); rounds (0 = least squares);
+    and the bound in sigma within which the residuals of SIZE and CROSS are held at the end.
     """
     ridge, tuning, efficiency, rounds, clip = numbers
-    one = np.float32(1)
     add_up(rows, seen, waves, dates, state)
     invert(ridge, state)
     state[LEVEL : SINE + TILE] = 0
-    solve_step(state)
-    residuals(rows, seen, waves, dates, False, state)
+    solve(state)
+    absolute_residuals(rows, seen, waves, dates, state)
     for p in range(TILE):  # scale from the mean absolute residual, which outliers move less than the standard deviation
-        free, n = max(state[VIEWS + p] - COEFFICIENTS, one), max(state[VIEWS + p], one)
+        free, n = max(state[VIEWS + p] - COEFFICIENTS, ONE), max(state[VIEWS + p], ONE)
         state[SIGMA + p] = state[SIZE + p] * MEAN_ABSOLUTE_TO_SIGMA / np.sqrt(free * n)
-    state[STEP0 : STEP2 + TILE] = 0
     for _ in range(rounds):
         for p in range(TILE):
             state[LIMIT + p] = np.float32(tuning) * state[SIGMA + p]
-        huber_round(rows, seen, waves, dates, state)
-        solve_step(state)
+        pseudo_values(rows, seen, waves, dates, state)
+        solve(state)
         for p in range(TILE):
-            free = max(state[VIEWS + p] - COEFFICIENTS, one)
+            free = max(state[VIEWS + p] - COEFFICIENTS, ONE)
             state[SIGMA + p] = np.sqrt(state[SIZE + p] / (np.float32(efficiency) * free))
     for p in range(TILE):
         state[SIGMA + p] = max(state[SIGMA + p], RESOLUTION * abs(state[SHIFT + p]) + TINY)
         state[LIMIT + p] = np.float32(clip) * state[SIGMA + p]
-    residuals(rows, seen, waves, dates, True, state)
+    held_residuals(rows, seen, waves, dates, state)
 
 
 @compiled
@@ -280,7 +319,6 @@ def prediction_errors(rows: F32, seen: F32, waves: F32, start: int, state: F32) 
     before they move the season, as in robust filtering (Masreliez and Martin 1977, doi:10.1109/TAC.1977.1101538).
     Coefficients and (X'X)^-1 are brought up to the last date by recursive least squares.
     """
-    one = np.float32(1)
     for t in range(start, rows.shape[0] - 1):
         c, s = waves[t, 0], waves[t, 1]
         for p in range(TILE):
@@ -288,7 +326,7 @@ def prediction_errors(rows: F32, seen: F32, waves: F32, start: int, state: F32) 
             g0 = state[A00 + p] + c * state[A01 + p] + s * state[A02 + p]
             g1 = state[A01 + p] + c * state[A11 + p] + s * state[A12 + p]
             g2 = state[A02 + p] + c * state[A12 + p] + s * state[A22 + p]
-            spread = one / np.sqrt(one + g0 + c * g1 + s * g2)
+            spread = ONE / np.sqrt(ONE + g0 + c * g1 + s * g2)
             season = state[LEVEL + p] + c * state[COSINE + p] + s * state[SINE + p]
             error = min(max((rows[t, p] - season) * spread, -state[LIMIT + p]), state[LIMIT + p]) * n
             rows[t, p] = error

@@ -5,39 +5,32 @@ Method, limits and measured false-alarm rates: docs/detectors/harmonic_cusum.md.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
-from compoundwatch import monitoring, monitoring_null
 from compoundwatch.model import FloatArray, PixelChange
+from compoundwatch.monitoring import SeasonMonitor
+from compoundwatch.monitoring_null import LASTING_STEP
 
 
-class HarmonicCusum:
+class HarmonicCusum(SeasonMonitor):
     """Looks for a step of the level that lasts to the end of the series.
 
     Settings: ``clip_sigma``, standard deviations of the reference period beyond which an error counts as this many;
     ``huber_sigma``, the same for the fit of the season. The p-value holds for the default settings.
     """
 
-    kind: Literal["series"] = "series"
     name = "harmonic_cusum"
     title = "Season and cumulative sums (lasting changes)"
     source = (
         "weighted cumulative sums of recursive residuals, the largest likelihood ratio of a step (Brown et al. 1975, "
         "doi:10.1111/j.2517-6161.1975.tb01532.x; Andrews 1993, doi:10.2307/2951764)"
     )
-    unit: str | None = None
-    min_before = 8
-    min_after = 4
-
-    def __init__(self, clip_sigma: float = 3.0, huber_sigma: float = 1.5) -> None:
-        self.clip_sigma = clip_sigma
-        self.huber_sigma = huber_sigma
+    windows = ()
+    table = LASTING_STEP
 
     def test(self, values: FloatArray, days: npt.NDArray[np.int64], reference_end: int) -> PixelChange:
-        """Test each pixel for a change on or after ``reference_end``.
+        """Test each pixel for a lasting step on or after ``reference_end``.
 
         Parameters
         ----------
@@ -53,28 +46,7 @@ class HarmonicCusum:
         value minus season of the reference period. All are NaN for a pixel with fewer than ``min_before`` or
         ``min_after`` views.
         """
-        found = monitoring.monitor(
-            values,
-            days,
-            reference_end,
-            windows=(),
-            min_before=self.min_before,
-            min_after=self.min_after,
-            clip=self.clip_sigma,
-            tuning=self.huber_sigma,
-        )
-        first = monitoring.days_of(found.first, days)
-        return PixelChange(
-            statistic=found.statistic,
-            p_value=monitoring.p_values(found, monitoring_null.LASTING_STEP),
-            effect=found.effect,
-            effect_se=found.effect_se,
-            day=first,
-            day_earliest=monitoring.days_of(found.before, days),
-            day_latest=first.copy(),
-            n_before=found.n_before,
-            n_after=found.n_after,
-        )
+        return PixelChange(**self.changes(values, days, reference_end))
 
 
 DETECTOR = HarmonicCusum()

@@ -5,37 +5,28 @@ Method, limits and measured false-alarm rates: docs/detectors/harmonic_mosum.md.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
-from compoundwatch import monitoring, monitoring_null
 from compoundwatch.model import FloatArray, PixelChange
+from compoundwatch.monitoring import SeasonMonitor
+from compoundwatch.monitoring_null import MOVING_SUM
 
 
-class HarmonicMosum:
+class HarmonicMosum(SeasonMonitor):
     """Looks for a spell of 4, 8, 16 or 32 views that its own season does not explain.
 
     Settings: ``clip_sigma``, standard deviations of the reference period beyond which an error counts as this many;
     ``huber_sigma``, the same for the fit of the season. The p-value holds for the default settings.
     """
 
-    kind: Literal["series"] = "series"
     name = "harmonic_mosum"
     title = "Season and moving sums (temporary and lasting changes)"
     source = (
         "after Verbesselt et al. 2012, doi:10.1016/j.rse.2012.02.022, with recursive residuals (Brown et al. 1975, "
         "doi:10.1111/j.2517-6161.1975.tb01532.x)"
     )
-    unit: str | None = None
-    min_before = 8
-    min_after = 4
-    windows = (4, 8, 16, 32)
-
-    def __init__(self, clip_sigma: float = 3.0, huber_sigma: float = 1.5) -> None:
-        self.clip_sigma = clip_sigma
-        self.huber_sigma = huber_sigma
+    table = MOVING_SUM
 
     def test(self, values: FloatArray, days: npt.NDArray[np.int64], reference_end: int) -> PixelChange:
         """Test each pixel for a change on or after ``reference_end``.
@@ -53,28 +44,7 @@ class HarmonicMosum:
         after ``day_earliest`` and not after ``day_latest``. ``effect`` is the mean over the spell of value minus season
         of the reference period. All are NaN for a pixel with fewer than ``min_before`` or ``min_after`` views.
         """
-        found = monitoring.monitor(
-            values,
-            days,
-            reference_end,
-            windows=self.windows,
-            min_before=self.min_before,
-            min_after=self.min_after,
-            clip=self.clip_sigma,
-            tuning=self.huber_sigma,
-        )
-        first = monitoring.days_of(found.first, days)
-        return PixelChange(
-            statistic=found.statistic,
-            p_value=monitoring.p_values(found, monitoring_null.MOVING_SUM),
-            effect=found.effect,
-            effect_se=found.effect_se,
-            day=first,
-            day_earliest=monitoring.days_of(found.before, days),
-            day_latest=first.copy(),
-            n_before=found.n_before,
-            n_after=found.n_after,
-        )
+        return PixelChange(**self.changes(values, days, reference_end))
 
 
 DETECTOR = HarmonicMosum()
