@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 MAD_TO_SIGMA = 1.4826
+MAD_EFFICIENCY = 0.37
+"""The median absolute deviation of n normal numbers is as uncertain as the standard deviation of 0.37 n (Rousseeuw and
+Croux 1993, doi:10.1080/01621459.1993.10476408)."""
 TINY = 1e-12
 
 
@@ -324,21 +327,25 @@ def degrees_of_freedom(z: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class PatchNoise:
-    """How far means over patches stray from 0 where nothing changed, for each of the measured ``areas`` (pixels, (n,)).
+    """How far means over patches stray where nothing changed, for each of the measured ``areas`` (pixels, (n,)).
 
-    ``sigma`` (n, bands) is the robust standard deviation of a mean of each band. The mean square of the bands' means in
-    units of ``sigma``, over ``scale`` and to the power of ``stretch``, is chi-square with ``freedom`` degrees of
-    freedom (each (n,)); a ``stretch`` below 1 is a tail heavier than the normal one.
+    ``centre`` (bands,) is the median there, ``sigma`` (n, bands) the robust standard deviation of a mean of each band.
+    The mean square of the bands' means in units of ``sigma``, over ``scale`` and to the power of ``stretch``, is an F
+    variable times ``freedom``, with ``freedom`` and ``samples`` degrees of freedom (each (n,)). A ``stretch`` below 1
+    is a tail heavier than the normal one; ``samples`` is from how many independent means a standard deviation would be
+    as well known as the robust one.
     """
 
+    centre: Array
     areas: Array
     sigma: Array
     scale: Array
     freedom: Array
     stretch: Array
+    samples: Array
 
     def p_value(self, mean: Array, size: Array) -> Array:
-        """Chance of a mean (bands, patches) so far from 0 over a patch of ``size`` pixels (patches,), 0-1.
+        """Chance of a mean (bands, patches) so far out over a patch of ``size`` pixels (patches,), 0-1.
 
         Areas beyond the largest measured one count as that one, because drift does not average out; below the smallest
         the noise is taken to fall with the root of the area.
@@ -349,9 +356,10 @@ class PatchNoise:
         square = np.zeros(size.shape)
         for k in range(mean.shape[0]):
             sigma = np.exp(np.interp(wanted, known, np.log(self.sigma[:, k]))) * small
-            square += (mean[k] / sigma) ** 2 / mean.shape[0]
-        scale, stretch, freedom = (np.interp(wanted, known, v) for v in (self.scale, self.stretch, self.freedom))
-        return np.asarray(stats.chi2.sf((square / scale) ** stretch, freedom))
+            square += ((mean[k] - self.centre[k]) / sigma) ** 2 / mean.shape[0]
+        fields = (self.scale, self.stretch, self.freedom, self.samples)
+        scale, stretch, freedom, samples = (np.interp(wanted, known, v) for v in fields)
+        return np.asarray(stats.f.sf((square / scale) ** stretch / freedom, freedom, samples))
 
 
 def patch_noise(
@@ -361,22 +369,24 @@ def patch_noise(
 
     Noise that neighbours share, residues of a shift, haze and light do not average out with the root of the area, and
     their tails are heavy. So the means over Gaussian windows of each of the ``widths`` (pixels; area 4 pi width^2) are
-    looked at: their robust spread about 0, and how far their 95th percentile lies beyond what the spread and a normal
-    distribution say. An area is measured if the image holds at least twelve of it.
+    looked at: their robust spread about the median of the pixels, and how far their 95th percentile lies beyond what
+    that spread and a normal distribution say. An area is measured if the image holds at least twelve of it.
 
     Parameters
     ----------
-    differences : float (bands, rows, cols), 0 where nothing changed, NaN = not seen.
+    differences : float (bands, rows, cols), NaN = not seen.
     left_out : bool (rows, cols), what may have changed and has no say.
     """
     seen = np.isfinite(differences).all(axis=0)
     kept = seen & ~left_out
+    centre = np.array([float(np.median(band[kept])) if kept.any() else 0.0 for band in differences])
     found: list[tuple[float, Array, float, float, float]] = []
     for width in widths:
         area = 4 * np.pi * width**2
         if seen.sum() < 12 * area or kept.sum() < 2 * area:
             break
         means = np.array([gaussian(np.where(kept, band, np.nan), width)[kept] for band in differences])
+        means -= centre[:, None]
         sigma = MAD_TO_SIGMA * np.median(np.abs(means), axis=1)
         sigma = np.maximum(np.where(sigma > 0, sigma, np.sqrt(np.mean(means**2, axis=1))), TINY)
         means /= sigma[:, None]
@@ -388,7 +398,15 @@ def patch_noise(
             stretch = min(1.0, float(np.log(normal[1] / normal[0]) / max(np.log(far / middle), TINY)))
             scale = float(middle / normal[0] ** (1 / stretch))
         found.append((area, sigma, scale, freedom, stretch))
-    return PatchNoise(*(np.array(v) for v in zip(*found, strict=True))) if found else None
+    if not found:
+        return None
+    areas, sigmas, scales, freedoms, stretches = (np.array(v) for v in zip(*found, strict=True))
+    # As far as means over a larger area vary no less, they hold one hump of the noise, not several.
+    variance = np.mean(sigmas**2, axis=1)
+    hump = np.array([np.max(areas[k:] * variance[k:] / variance[k]) for k in range(areas.size)])
+    return PatchNoise(
+        centre, areas, sigmas, scales, freedoms, stretches, np.maximum(MAD_EFFICIENCY * kept.sum() / hump, 1.0)
+    )
 
 
 def patches_beyond_noise(sign: Signs, sure: BoolArray, differences: FloatArray, pixels: int, alpha: float) -> BoolArray:

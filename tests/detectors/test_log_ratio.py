@@ -40,6 +40,16 @@ def test_a_gain_cancels():
     np.testing.assert_allclose(plain.statistic, louder.statistic, rtol=1e-3, atol=1e-3)
 
 
+def test_zero_is_where_nothing_changed_though_a_third_of_the_image_did():
+    rng = np.random.default_rng(21)
+    before, after = (50 * rng.gamma(8, 1 / 8, (1, 120, 150)) for _ in range(2))
+    after[:, :40] *= 3
+    found = DETECTOR.compare(before.astype(np.float32), after.astype(np.float32), 0.01)
+    assert (found.direction[:38] == 1).mean() > 0.95
+    assert np.median(found.statistic[45:]) == pytest.approx(0, abs=0.02)
+    assert np.median(found.statistic[:35]) == pytest.approx(np.log(3), abs=0.05)
+
+
 def test_decibels_say_the_same_as_power():
     before, after = speckled(3, rise=4)
     power = DETECTOR.compare(before / 5000, after / 5000, 0.01)

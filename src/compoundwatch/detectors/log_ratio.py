@@ -12,6 +12,7 @@ from compoundwatch import images
 from compoundwatch.model import FloatArray, PairChange
 
 Array = npt.NDArray[np.float64]
+Signs = npt.NDArray[np.int8]
 
 DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
 
@@ -43,16 +44,26 @@ class LogRatio:
 
         Returns
         -------
-        PairChange. ``statistic`` is the smoothed log-ratio (natural logarithm) after over before, less its median.
-        ``p_value`` is the chance that the noise of the pixel's own sign, a generalised normal distribution fitted to
-        the pair, reaches this far out. ``direction`` is the sign where the pixel passes the threshold of that sign and
-        belongs to a patch of at least ``min_patch`` pixels, of which at least half have a p-value below ``alpha`` and
-        whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at a false discovery rate of
-        ``alpha`` (see ``images.patches_beyond_noise``); and where it joins such a patch, has a p-value below ``alpha``
-        and reaches half the mean height of the changes of its sign.
+        PairChange. ``statistic`` is the smoothed log-ratio (natural logarithm) after over before, less the median of
+        what is not called. ``p_value`` is the chance that the noise of the pixel's own sign, a generalised normal
+        distribution fitted to the pair, reaches this far out. ``direction`` is the sign where the pixel passes the
+        threshold of that sign and belongs to a patch of at least ``min_patch`` pixels, of which at least half have a
+        p-value below ``alpha`` and whose mean unsmoothed log-ratio is beyond the noise of means over such an area, at a
+        false discovery rate of ``alpha`` (see ``images.patches_beyond_noise``); and where it joins such a patch, has a
+        p-value below ``alpha`` and reaches half the mean height of the changes of its sign.
         """
         pairs = [self._ratio(a, b) for a, b in zip(before, after, strict=True)]
         raw, ratio = np.mean([r for r, _ in pairs], axis=0), np.mean([s for _, s in pairs], axis=0)
+        direction, _ = self._called(raw, ratio, alpha)
+        rest = np.isfinite(ratio) & ~ndimage.binary_dilation(direction != 0, iterations=2)
+        if direction.any() and rest.any():
+            # Where much changed one way, the median of all lies off that of the unchanged, which is the true zero.
+            raw, ratio = raw - np.median(raw[rest]), ratio - np.median(ratio[rest])
+        direction, p = self._called(raw, ratio, alpha)
+        return PairChange(ratio.astype(np.float32), p.astype(np.float32), direction)
+
+    def _called(self, raw: Array, ratio: Array, alpha: float) -> tuple[Signs, Array]:
+        """Direction and p-value from the log-ratio as it is and smoothed (rows, cols), both 0 where nothing changed."""
         p = np.full(ratio.shape, np.nan)
         beyond, near = np.zeros(ratio.shape, dtype=np.int8), np.zeros(ratio.shape, dtype=np.int8)
         for sign in (1, -1):
@@ -68,7 +79,7 @@ class LogRatio:
         for sign in (1, -1):
             called = direction == sign
             direction[ndimage.binary_propagation(called, mask=called | (near == sign))] = sign
-        return PairChange(ratio.astype(np.float32), p.astype(np.float32), direction)
+        return direction, p
 
     def _ratio(self, before: FloatArray, after: FloatArray) -> tuple[Array, Array]:
         """Log-ratio of one band with median 0: as it is, and smoothed by as much as one pixel is noisy.
