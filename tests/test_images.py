@@ -104,6 +104,18 @@ def test_a_broad_second_population_that_touches_the_first():
     assert found.p_value(np.array([stats.norm.isf(0.05)]))[0] == pytest.approx(0.1, abs=0.05)
 
 
+def test_the_usual_half():
+    rng = np.random.default_rng(17)
+    noise = rng.normal(0, 1, 20_000)
+    low, high = images.usual_half(noise)
+    np.testing.assert_allclose((low, high), stats.norm.ppf((0.25, 0.75)), atol=0.05)
+    low, high = images.usual_half(np.concatenate([noise, rng.normal(9, 1, 10_000)]))
+    # Half of all values is three quarters of the noise.
+    np.testing.assert_allclose((low, high), stats.norm.ppf((0.125, 0.875)), atol=0.25)
+    assert images.usual_half(np.array([3.0])) == (3.0, 3.0)
+    np.testing.assert_allclose(images.usual_half(rng.uniform(0, 1, 20_000)), (0.25, 0.75), atol=0.02)
+
+
 def test_nothing_to_split():
     assert images.split_tail(np.zeros(500)).threshold == np.inf
     assert images.split_tail(np.zeros(500)).p_value(np.zeros(3)).tolist() == [1.0, 1.0, 1.0]

@@ -102,6 +102,22 @@ def ratio_noise(before: FloatArray, after: FloatArray, tile: int = 8, most: int 
     return float(np.quantile(noise, 0.1)), slope
 
 
+def usual_half(values: FloatArray, shorter: float = 0.7) -> tuple[float, float]:
+    """Ends of an interval that holds half of the values (n,) and is usual, though many values lie aside.
+
+    The middle half; or the shortest half (least median of squares, Rousseeuw 1984, doi:10.1080/01621459.1984.10477105)
+    if it is less than ``shorter`` times as long, as where a quarter or more of the values lie far off to one side.
+    Elsewhere the shortest half is the less certain one: evenly spread values have it anywhere.
+    """
+    ordered = np.sort(values)
+    half = (ordered.size + 1) // 2
+    length = ordered[half - 1 :] - ordered[: ordered.size - half + 1]
+    first, middle = int(np.argmin(length)), (ordered.size - half) // 2
+    if length[first] >= shorter * length[middle]:
+        first = middle
+    return float(ordered[first]), float(ordered[first + half - 1])
+
+
 def total_variation(image: FloatArray, weight: float, rounds: int = 100) -> Array:
     """The piecewise smooth image nearest to a noisy one; NaN stays NaN. ``weight`` is in the unit of the image.
 
@@ -229,6 +245,8 @@ class Tail:
         return np.asarray(gammaincc(1 / self.shape, (np.maximum(size, 0) / self.scale) ** self.shape))
 
 
+LEAST_NOISE = 0.25
+"""Share of the sizes that is noise at the least: where a third of an image changed one way, half of that side did."""
 SHAPES = np.arange(0.6, 2.01, 0.1)
 """Exponents of the noise that are tried: 2 = normal, 1 = double exponential, below 1 = heavier tails still."""
 
@@ -255,7 +273,7 @@ def split_tail(size: FloatArray, bins: int = 400, fewest: int = 20) -> Tail:
     x = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(count)
     above = size.size - below
-    allowed = (below > 0.5 * size.size) & (above > fewest)
+    allowed = (below > LEAST_NOISE * size.size) & (above > fewest)
     with np.errstate(divide="ignore", invalid="ignore"):
         costs = np.array([_noise_cost(x, count, below, shape) for shape in SHAPES])
         mean = (np.sum(count * x) - np.cumsum(count * x)) / above

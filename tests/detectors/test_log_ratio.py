@@ -40,14 +40,19 @@ def test_a_gain_cancels():
     np.testing.assert_allclose(plain.statistic, louder.statistic, rtol=1e-3, atol=1e-3)
 
 
-def test_zero_is_where_nothing_changed_though_a_third_of_the_image_did():
+@pytest.mark.parametrize("share", [0.1, 1 / 3, 0.45])
+@pytest.mark.parametrize("rise", [3, 1 / 3])
+def test_zero_is_where_nothing_changed_though_much_of_the_image_did(share, rise):
     rng = np.random.default_rng(21)
     before, after = (50 * rng.gamma(8, 1 / 8, (1, 120, 150)) for _ in range(2))
-    after[:, :40] *= 3
+    last = round(120 * share)
+    after[:, :last] *= rise
     found = DETECTOR.compare(before.astype(np.float32), after.astype(np.float32), 0.01)
-    assert (found.direction[:38] == 1).mean() > 0.95
-    assert np.median(found.statistic[45:]) == pytest.approx(0, abs=0.02)
-    assert np.median(found.statistic[:35]) == pytest.approx(np.log(3), abs=0.05)
+    assert (found.direction[: last - 2] == np.sign(rise - 1)).mean() > 0.95
+    assert (found.direction[last + 2 :] != 0).mean() < 0.01
+    assert np.median(found.statistic[last + 5 :]) == pytest.approx(0, abs=0.02)
+    # A fiftieth of the median is added to both images, which draws a third in by 0.04.
+    assert np.median(found.statistic[: last - 5]) == pytest.approx(np.log(rise), abs=0.08)
 
 
 def test_decibels_say_the_same_as_power():

@@ -82,7 +82,7 @@ class LogRatio:
         return direction, p
 
     def _ratio(self, before: FloatArray, after: FloatArray) -> tuple[Array, Array]:
-        """Log-ratio of one band with median 0: as it is, and smoothed by as much as one pixel is noisy.
+        """Log-ratio of one band, less its middle: as it is, and smoothed by as much as one pixel is noisy.
 
         The mean of two smoothers that keep edges and fail differently: total variation rounds off thin shapes,
         non-local means leave grains where nothing looks alike.
@@ -100,7 +100,9 @@ class LogRatio:
         smooth = images.total_variation(ratio, self.stiffness * noise)
         smooth += images.nonlocal_mean(ratio, self.likeness * noise)
         smooth *= 0.5
-        return raw - np.nanmedian(raw), smooth - np.nanmedian(smooth)
+        low, high = images.usual_half(smooth[seen])
+        usual = (smooth >= low) & (smooth <= high)
+        return raw - np.median(raw[usual]), smooth - np.median(smooth[usual])
 
 
 def half_height(size: FloatArray, threshold: float) -> float:
