@@ -749,7 +749,8 @@ class WatchResult:
     """Everything one run of the main job found.
 
     ``series`` has the columns of SERIES_COLUMNS. ``pictures`` maps a site id to its last clear picture before and its
-    last clear picture after the reference period (either may be None).
+    last clear picture after the reference period (either may be None); ``frames`` maps it to clear pictures spread over
+    the time watched, oldest first, those two among them.
     """
 
     area: AreaOfInterest
@@ -764,6 +765,7 @@ class WatchResult:
     pictures: Mapping[str, tuple[Picture | None, Picture | None]]
     skipped: tuple[Skipped, ...]
     provenance: Provenance
+    frames: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -819,6 +821,7 @@ class ExportSettings(_Group):
 
     rasters: bool = Field(True, description="write the change maps as cloud-optimised GeoTIFF")
     report: bool = Field(True, description="write report.html")
+    frames: int = Field(10, ge=0, le=60, description="clear pictures kept per site, spread over time; 0 = two at most")
     hash_imagery: bool = Field(True, description="write the SHA-256 of every local file of imagery into the manifest")
 
 

@@ -31,6 +31,11 @@ STAC = {
     "stac/quiet-site-2-285c41993bd2.json",
     f"stac/3-{hashlib.sha256('ឃ-3'.encode()).hexdigest()[:12]}.json",
 }
+PICTURES = {
+    "pictures/kk-1_sentinel2_20231228.tif",
+    "pictures/kk-1_sentinel2_20241220.tif",
+    "pictures/quiet-site-2-285c41993bd2_sentinel2_20231228.tif",
+}
 RASTERS = ("direction", "statistic", "p_value", "effect", "date", "date_earliest", "date_latest")
 
 
@@ -42,7 +47,12 @@ def test_watch_writes_what_it_says(result: WatchResult, out: Path) -> None:
     paths = write_watch(result, out)
     stems = ("rasters/kk-1_sentinel2_ndvi", "rasters/quiet-site-2-285c41993bd2_sentinel2_ndvi")
     wanted = {"sites.geojson", "sites.qml", "changes.geojson", "changes.qml", "watch.gpkg", "report.html"}
-    wanted |= STAC | {"manifest.json", "log.jsonl"} | {f"{stem}_{layer}.tif" for stem in stems for layer in RASTERS}
+    wanted |= (
+        STAC
+        | PICTURES
+        | {"manifest.json", "log.jsonl"}
+        | {f"{stem}_{layer}.tif" for stem in stems for layer in RASTERS}
+    )
     wanted |= {f"{stem}_direction.qml" for stem in stems}
     assert names(out) == wanted
     assert [p.relative_to(out).as_posix() for p in paths][-1] == "manifest.json"
@@ -64,6 +74,7 @@ def test_rasters_and_report_can_be_left_out_and_old_ones_go(result: WatchResult,
         "log.jsonl",
         "rasters/mine.txt",
         *STAC,
+        *PICTURES,
     }
 
 

@@ -33,9 +33,9 @@ def write_watch(
     Parameters
     ----------
     result : what was found.
-    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, report.html, stac/*.json and manifest.json,
-        with QGIS styles (.qml) beside them; those of an earlier result are replaced. Its log.jsonl gets one line more.
-        Other files in it are left alone.
+    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, pictures/*.tif, report.html, stac/*.json
+        and manifest.json, with QGIS styles (.qml) beside them; those of an earlier result are replaced. Its log.jsonl
+        gets one line more. Other files in it are left alone.
     rasters, report : False = leave these files out.
     hash_imagery : False = do not read local files of imagery for their SHA-256.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
@@ -48,7 +48,7 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import manifest, qgis, raster, rows, runlog, stac_item, vector
+    from compoundwatch.outputs import manifest, pictures, qgis, raster, rows, runlog, stac_item, vector
     from compoundwatch.outputs import report as html
 
     answers = rows.answers_by_site(result)
@@ -66,6 +66,7 @@ def write_watch(
             aside / "watch.gpkg", layers, result.provenance.created, {k: str(v) for k, v in stamp.items()}
         )
         details = raster.write_changes(aside, changes, stamp) if rasters else {}
+        shots = pictures.write_pictures(aside, result, stamp)
         qgis.write_site_style(aside / "sites.qml")
         qgis.write_change_style(aside / "changes.qml", "of the feature after than before")
         for path in aside.glob("rasters/*_direction.tif"):
@@ -81,7 +82,7 @@ def write_watch(
             counts,
             runlog.head(folder),
             more=manifest.watch_members(result, answers),
-            details=details,
+            details={**details, **shots},
             scenes=result.scenes,
             skipped=result.skipped,
             hash_imagery=hash_imagery,

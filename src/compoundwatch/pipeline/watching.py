@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class _Measured:
     scenes: tuple[Scene, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     pictures: tuple[Picture | None, Picture | None] = (None, None)
+    frames: tuple[Picture, ...] = ()
 
 
 def watch(
@@ -236,6 +238,7 @@ def _measure(site: Site, plan: _Plan) -> _Measured:
             parts.scenes + more.scenes,
             parts.skipped + more.skipped,
             tuple(a or b for a, b in zip(parts.pictures, more.pictures, strict=True)),  # type: ignore[arg-type]
+            parts.frames or more.frames,
         )
     return parts
 
@@ -286,12 +289,14 @@ def _measure_scenes(
         )
     series = score.site_series(site.site_id, sensor.name, pieces)
     named = {f"{site.site_id}: {s.item_id}": s for s in unread}
+    pictures, frames = _pictures(site, sensor, grid, days, series, plan)
     return _Measured(
         series=(series,),
         changes=tuple(changes),
         scenes=tuple(scenes),
         skipped=skipped + tuple(replace(s, item_id=name) for name, s in named.items()),
-        pictures=_pictures(site, sensor, grid, days, series, plan),
+        pictures=pictures,
+        frames=frames,
     )
 
 
@@ -313,25 +318,35 @@ def _paste(whole: xr.Dataset | None, part: xr.Dataset, place: tuple[slice, slice
 
 def _pictures(
     site: Site, sensor: Sensor, grid: Grid, days: Sequence[stack.Day], series: pd.DataFrame, plan: _Plan
-) -> tuple[Picture | None, Picture | None]:
-    """The last clear view before the end of the reference period, and the last of all."""
+) -> tuple[tuple[Picture | None, Picture | None], tuple[Picture, ...]]:
+    """The last clear view before the end of the reference period and the last of all, and clear views over time."""
     seen = series.drop_duplicates("acquired").set_index("acquired")["valid_fraction"]
-    index = pd.DatetimeIndex(seen.index)
-    cut = pd.Timestamp(plan.reference_end, tz="UTC")
+    seen.index = pd.Index([day_number(t.date()) for t in pd.DatetimeIndex(seen.index)])
+    seen = seen.sort_index()
+    past = seen.index < plan.reference_day
+    before, after = (_clear(part).last_valid_index() for part in (seen[past], seen[~past]))
+    wanted = {before, after} | _spread(_clear(seen), plan.settings.export.frames)
     frame = _picture_grid(site, grid)
-    found: list[Picture | None] = []
-    for part in (seen[index < cut], seen[index >= cut]):
-        good = part[part >= min(0.95, float(part.max()))] if len(part) and part.max() > 0 else part[:0]
-        if good.empty:
-            found.append(None)
-            continue
-        wanted = day_number(good.index[-1].date())
-        day = next(d for d in days if d.day == wanted)
-        try:
-            found.append(stack.picture(day, sensor, frame))
-        except StackError:
-            found.append(None)
-    return found[0], found[1]
+    read: dict[Any, Picture] = {}
+    for day in days:
+        if day.day in wanted and day.day not in read:
+            with suppress(StackError):
+                read[day.day] = stack.picture(day, sensor, frame)
+    return (read.get(before), read.get(after)), tuple(read[day] for day in sorted(read))
+
+
+def _clear(seen: pd.Series) -> pd.Series:
+    """The days on which a site was as clear as it ever was, or nearly all of it."""
+    return seen[seen >= min(0.95, float(seen.max()))] if len(seen) and seen.max() > 0 else seen[:0]
+
+
+def _spread(seen: pd.Series, count: int) -> set[Any]:
+    """At most ``count`` days, the clearest of each of as many equal parts of the time."""
+    if not len(seen) or not count:
+        return set()
+    ends = np.linspace(seen.index[0], seen.index[-1] + 1, count + 1)
+    part = np.searchsorted(ends, seen.index.to_numpy(), side="right")
+    return {days.idxmax() for _, days in seen.groupby(part)}
 
 
 def _picture_grid(site: Site, grid: Grid) -> Grid:
@@ -378,6 +393,7 @@ def _judge(
         states=states,
         changes=tuple(c for m in measured.values() for c in m.changes),
         pictures={s.site_id: measured[s.site_id].pictures for s in area.targets},
+        frames={s.site_id: measured[s.site_id].frames for s in area.targets},
         skipped=tuple(k for m in measured.values() for k in m.skipped),
         provenance=provenance(
             plan.settings,
