@@ -19,6 +19,7 @@ from compoundwatch.outputs.figures import (
     Marks,
     Panel,
     Span,
+    chart_png,
     chart_svg,
     event_levels,
     median_of_controls,
@@ -79,12 +80,15 @@ def test_the_line_of_the_controls_is_their_median() -> None:
     assert found[["look", "value"]].to_numpy().tolist() == [["a", 2.0], ["b", 9.0]]
 
 
-def chart(**more: Any) -> str:
+def panels() -> list[Panel]:
     rows = series()
     rows = rows[rows["feature"] == "ndvi"]
     own, beside = rows[rows["site_id"] == "kk-1"], rows[rows["site_id"].str.startswith("control")]
-    panels = [Panel("NDVI <b> $x$", own, median_of_controls(beside))]
-    return chart_svg(panels, Marks(dt.date(2024, 1, 1), **more))
+    return [Panel("NDVI <b> $x$", own, median_of_controls(beside))]
+
+
+def chart(**more: Any) -> str:
+    return chart_svg(panels(), Marks(dt.date(2024, 1, 1), **more))
 
 
 def texts(svg: str) -> list[str]:
@@ -128,4 +132,13 @@ def test_equal_charts_are_equal_files_and_leave_no_settings_behind() -> None:
 
     before = dict(matplotlib.rcParams)
     assert chart() == chart()
+    assert chart_png(panels(), Marks(dt.date(2024, 1, 1))) == chart_png(panels(), Marks(dt.date(2024, 1, 1)))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_chart_is_a_picture_too() -> None:
+    drawn = np.asarray(Image.open(io.BytesIO(chart_png(panels(), Marks(dt.date(2024, 1, 1)), dpi=50))).convert("RGB"))
+    assert drawn.shape[1] == round(5.4 * 50)
+    # white paper, and the ink of the site's line (#1b2733) somewhere on it
+    assert (drawn[0, -1] == 255).all()
+    assert (np.abs(drawn.astype(int) - (0x1B, 0x27, 0x33)).max(axis=-1) < 40).any()

@@ -102,6 +102,17 @@ def chart_svg(panels: Sequence[Panel], marks: Marks) -> str:
 
     At least one panel must hold a measurement.
     """
+    text = _chart(panels, marks, format="svg", metadata={"Date": None, "Creator": None}).decode()
+    # Hundredths of a point are enough, and halve the size.
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", text[text.index("<svg") :])
+
+
+def chart_png(panels: Sequence[Panel], marks: Marks, dpi: float = 100) -> bytes:
+    """The same as PNG."""
+    return _chart(panels, marks, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _chart(panels: Sequence[Panel], marks: Marks, **form: Any) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -139,11 +150,9 @@ def chart_svg(panels: Sequence[Panel], marks: Marks) -> str:
             _draw_marks(ax, marks, dates)
         _draw_numbers(axes[0], marks.events, levels, strip)
         _finish(figure, list(axes), dates)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    # Hundredths of a point are enough, and halve the size.
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", text[text.index("<svg") :])
+        buffer = io.BytesIO()
+        figure.savefig(buffer, **form)
+    return buffer.getvalue()
 
 
 def shown(panels: Sequence[Panel], marks: Marks) -> Span:
