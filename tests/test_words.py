@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "compoundwatch"
-TELLING = [*(PACKAGE / "score").glob("*.py"), *(PACKAGE / "pipeline").glob("*.py"), PACKAGE / "cli.py"]
+TELLING = [
+    *(PACKAGE / "score").glob("*.py"),
+    *(PACKAGE / "pipeline").glob("*.py"),
+    PACKAGE / "cli.py",
+    PACKAGE / "ladder.py",
+]
 TELLING += (PACKAGE / "outputs").glob("*.py")
 FORBIDDEN = re.compile(
     r"\b(clos(ed|ure)|freed|abandon\w*|desert(ed|ion)|liberat\w*|rescue\w*|evacuat\w*|escap(ed|es)|victims?|inmates?"

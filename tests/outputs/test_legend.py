@@ -1,8 +1,7 @@
-"""Colours that can be told apart, and words that never say more than the evidence."""
+"""Colours that can be told apart, and words for directions."""
 
 from __future__ import annotations
 
-import re
 from itertools import combinations
 
 import numpy as np
@@ -10,15 +9,12 @@ import pytest
 from skimage.color import rgb2lab
 
 from compoundwatch.model import State
-from compoundwatch.outputs.legend import DIRECTION_COLOURS, STATE_COLOURS, STATE_WORDS, direction_text, words
-
-from .conftest import EMPTIED, QUIET, UNSEEN, state
+from compoundwatch.outputs.legend import DIRECTION_COLOURS, STATE_COLOURS, direction_text
 
 
-def test_every_state_has_its_own_colour_and_words() -> None:
-    assert set(STATE_COLOURS) == set(STATE_WORDS) == set(State)
+def test_every_state_has_its_own_colour() -> None:
+    assert set(STATE_COLOURS) == set(State)
     assert len(set(STATE_COLOURS.values())) == len(State)
-    assert len(set(STATE_WORDS.values())) == len(State)
     assert len(set(DIRECTION_COLOURS.values())) == 2
 
 
@@ -41,22 +37,6 @@ def test_colour_blind_readers_can_tell_the_states_apart(kind: str) -> None:
 
     for a, b in combinations(STATE_COLOURS.values(), 2):
         assert np.linalg.norm(seen(a) - seen(b)) > 15, (a, b)
-
-
-def test_words_stay_on_the_ladder() -> None:
-    for text in STATE_WORDS.values():
-        assert re.match(r"consistent with |not observable$", text)
-        assert not re.search(r"closed|freed|abandoned|empty|victim|people", text)
-
-
-def test_a_site_between_change_and_no_change_is_inconclusive() -> None:
-    between = state("x", State.NOT_OBSERVABLE, probability={State.UNCHANGED: 0.5, State.EMPTIED: 0.5})
-    assert words(between, 0.8) == "inconclusive"
-    noisy = state("x", State.NOT_OBSERVABLE, probability={State.UNCHANGED: 0.9, State.EMPTIED: 0.1})
-    assert words(noisy, 0.8) == "not observable"
-    assert words(UNSEEN, 0.8) == "not observable"
-    assert words(EMPTIED, 0.8) == "consistent with a fall of activity"
-    assert words(QUIET, 0.8) == "consistent with no change"
 
 
 def test_directions_in_words() -> None:

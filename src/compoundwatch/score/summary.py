@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from compoundwatch import ladder
 from compoundwatch.errors import ContractError
 from compoundwatch.model import (
     Count,
@@ -34,16 +35,6 @@ from compoundwatch.score.holding import holding, spells
 from compoundwatch.score.verdicts import DATED, DEPARTURES, verdicts
 
 COUNTED = tuple(s for s in State if s is not State.NOT_OBSERVABLE)
-TOLD: Mapping[State, str] = {
-    State.EMPTIED: "with most activity having left",
-    State.REOCCUPIED: "with activity that fell and came back",
-    State.BUILDING: "with construction",
-    State.DEMOLISHED: "with demolition",
-    State.LIGHTS_ONLY: "with a cut of lights alone",
-    State.UNCHANGED: "with no change",
-}
-"""How a count of sites in a state is told, after "the measurements are consistent"."""
-
 WORTH_TELLING = 0.05
 """Expected numbers below this are not put into a sentence."""
 
@@ -211,12 +202,12 @@ def _sentence(
 ) -> str:
     days = sorted(s.as_of for s in states)
     when = f"on {days[0]}" if days[0] == days[-1] else f"between {days[0]} and {days[-1]}"
-    silent = f"{n_inconclusive} inconclusive and {n_unseen} not observable"
+    silent = f"{n_inconclusive} {ladder.INCONCLUSIVE} and {n_unseen} {ladder.NOT_OBSERVABLE}"
     if not n_answered:
         return f"Of {counted(len(states), 'site')} judged {when}, none has an answer: {silent}."
     told = [
         f"{words} at {'an expected ' * (k == 0)}{_number(counts[state])}"
-        for k, (state, words) in enumerate(TOLD.items())
+        for k, (state, words) in enumerate(ladder.COUNTED.items())
         if counts[state].expected >= WORTH_TELLING or state in (State.EMPTIED, State.UNCHANGED)
     ]
     left = counts[State.EMPTIED]
@@ -235,7 +226,8 @@ def _event_sentence(
 ) -> str:
     about = f"the {event.kind} of {_days(event)} ({event.place})"
     if not n_answered:
-        return f"Not observable: nothing can be said of the {counted(n, 'site')} that {about} concerns."
+        unseen = ladder.NOT_OBSERVABLE.capitalize()
+        return f"{unseen}: nothing can be said of the {counted(n, 'site')} that {about} concerns."
     near = counted(settings.at_days, "day")
     before, at, after, undated = (_number(fell[t]) for t in (*DATED, Timing.UNDATED))
     more = (

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from compoundwatch import ladder
 from compoundwatch.model import Event, SiteState, State, Timing, Verdict, VerdictSettings
 from compoundwatch.score.dates import DayWeights, change_days, date, day_number, event_days, later_by
 
@@ -26,16 +27,8 @@ CONFOUNDING: Mapping[str, str] = {
 }
 """Kinds of event that change what satellites measure without the departure or return that is looked for, and why."""
 
-WHAT: Mapping[State, str] = {
-    State.EMPTIED: "a fall of activity",
-    State.REOCCUPIED: "a fall of activity, which came back later,",
-    State.BUILDING: "construction that began",
-    State.DEMOLISHED: "demolition that began",
-    State.LIGHTS_ONLY: "a cut of lights",
-}
-"""The change that a site is held against an event with, in words."""
-
 ALL_SITES = "*"
+FITS, OPEN, UNSEEN = (w.capitalize() for w in (ladder.CONSISTENT, ladder.INCONCLUSIVE, ladder.NOT_OBSERVABLE))
 DATED = (Timing.BEFORE, Timing.AT, Timing.AFTER)
 
 
@@ -113,18 +106,18 @@ def _blind(state: SiteState, event: Event, settings: VerdictSettings, views: Seq
     """Why nothing can be said of a site and an event, a sentence without full stop; empty where something can."""
     about = f"{event.kind} {event.event_id}"
     if state.state is State.NOT_OBSERVABLE or not state.probability:
-        return f"Not observable: nothing can be said of this site and the {about}; this is not the same as no change"
+        return f"{UNSEEN}: nothing can be said of this site and the {about}; {ladder.NOT_NO_CHANGE}"
     if not views:
         return ""
     seen = sorted(views)
     # The last view of the reference period: changes are looked for from there on.
     since = seen[min(state.n_before, len(seen)) - 1] if state.n_before else seen[0]
     if day_number(event.earliest) < since:
-        return f"Not observable: the {about} may lie before {date(since)}, from when on changes were looked for"
+        return f"{UNSEEN}: the {about} may lie before {date(since)}, from when on changes were looked for"
     after = sum(v > day_number(event.latest) for v in seen)
     if not dated and after < settings.min_views_after:
         return (
-            f"Not observable: only {after} usable views after the {about}, where {settings.min_views_after} are needed "
+            f"{UNSEEN}: only {after} usable views after the {about}, where {settings.min_views_after} are needed "
             "to speak of no change"
         )
     return ""
@@ -187,15 +180,15 @@ def _reason(
         return f"No change was seen, before or after the {about} (probability {probability[Timing.NONE]:.0%})"
     if apart is None:
         return (
-            f"Inconclusive: a change has probability {probability[Timing.UNDATED]:.0%} and no date that could be held "
+            f"{OPEN}: a change has probability {probability[Timing.UNDATED]:.0%} and no date that could be held "
             f"against the {about}"
         )
     low, high = apart.interval(settings.level)
     shares = ", ".join(f"{t.value.lower()} {probability[t]:.0%}" for t in (*DATED, Timing.NONE))
     begin = (
-        f"Inconclusive against the {about}"
+        f"{OPEN} against the {about}"
         if timing is Timing.INCONCLUSIVE
-        else f"Consistent with {WHAT.get(state.state, 'a change')} {timing.value.lower()} the {about}"
+        else f"{FITS} {ladder.DATED.get(state.state, 'a change')} {timing.value.lower()} the {about}"
     )
     return (
         f"{begin} ({shares}; change minus event {apart.median:+.0f} days, {settings.level:.0%} interval {low:+d} to "

@@ -1,4 +1,4 @@
-"""The fixed words in which a state is told: careful, the same everywhere, and never more than the evidence says."""
+"""The sentences in which a state is told, in the words of the language ladder."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from compoundwatch import ladder
+from compoundwatch.ladder import MEANING, NOT_NO_CHANGE
 from compoundwatch.model import Sensor, State
 
-MEANING: Mapping[State, str] = {
-    State.UNCHANGED: "no change was seen that its controls do not share",
-    State.EMPTIED: "its yards and roads fell still, which is consistent with most activity having left",
-    State.BUILDING: "new roofs or cleared ground appeared, which is consistent with construction",
-    State.DEMOLISHED: "roofs darkened or vanished, which is consistent with demolition",
-    State.REOCCUPIED: "activity fell and came back, which is consistent with the site being used again",
-    State.LIGHTS_ONLY: "lights fell while nothing else did, which is consistent with a power cut",
-    State.NOT_OBSERVABLE: "not observable",
-}
+OPEN, UNSEEN = ladder.INCONCLUSIVE.capitalize(), ladder.NOT_OBSERVABLE.capitalize()
 
 
 @dataclass(frozen=True)
@@ -33,15 +27,15 @@ class Views:
 def too_few_views(views: Views, need_before: int, need_after: int) -> str:
     """Why a site with few views has no answer."""
     return (
-        f"Not observable: {views.n_before} usable views before and {views.n_after} after the end of the reference "
-        f"period, where {need_before} and {need_after} are needed; this is not the same as no change."
+        f"{UNSEEN}: {views.n_before} usable views before and {views.n_after} after the end of the reference "
+        f"period, where {need_before} and {need_after} are needed; {NOT_NO_CHANGE}."
     )
 
 
 def inconclusive(p_change: float) -> str:
     """Why a site between change and no change has no answer."""
     return (
-        f"Inconclusive: the probability of a change is {p_change:.0%}, too high to say that nothing happened and too "
+        f"{OPEN}: the probability of a change is {p_change:.0%}, too high to say that nothing happened and too "
         "low to say that something did."
     )
 
@@ -49,7 +43,7 @@ def inconclusive(p_change: float) -> str:
 def unexplained(p_value: float) -> str:
     """Why a site that moved in a way of its own has no answer."""
     return (
-        f"Inconclusive: its measurements moved against those of its controls (p {p_value:.2g}) in a way that fits none "
+        f"{OPEN}: its measurements moved against those of its controls (p {p_value:.2g}) in a way that fits none "
         "of the changes looked for; look at the pictures and charts."
     )
 
@@ -64,7 +58,7 @@ def too_noisy(views: Views, limit: float) -> str:
             "allowed"
         )
     )
-    return f"Not observable: no change was seen, but {seen}; this is not the same as no change."
+    return f"{UNSEEN}: no change was seen, but {seen}; {NOT_NO_CHANGE}."
 
 
 def called(
