@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from compoundwatch.model import Asset, Feature, Scene, SearchSettings
 from compoundwatch.sensors.sentinel2 import SENSOR
 from compoundwatch.simulate import sentinel2 as satellite
 from compoundwatch.simulate.fields import cloudy_field
+from compoundwatch.stack import offsets as rule
 from compoundwatch.stack.coregister import Shift, align
 from compoundwatch.stack.load import _sampled, _weighted
 from compoundwatch.stack.survey import frame_around
@@ -40,7 +41,7 @@ DEFAULT_SHARED = Path(__file__).resolve().parents[2] / "shared"
 EVERY = 3
 """Every third place of a region is measured."""
 RED = replace(SENSOR, features=(Feature("red", lambda bands: bands["red"], ("red",), "reflectance", -0.2, 1.6, ""),))
-Spoil = Callable[[Any, int, Any, np.random.Generator], Any]
+STEP = 0.1
 
 
 def main() -> None:
@@ -58,6 +59,7 @@ def main() -> None:
     resampling()
     if (shared / romania_pixels.CUBE).exists():
         real = romania(shared / romania_pixels.CUBE)
+        romania_offsets((shared / romania_pixels.CUBE).with_name("sentinel2_cube_subset_romania_20m.nc"))
     else:
         real = None
         print(f"left out: {romania_pixels.CUBE} not found in {shared}; give the folder that holds data/")
@@ -312,6 +314,35 @@ def romania(path: Path) -> dict[str, Any]:
         apart = centred["B4"] - centred[band]
         print(f"   red and {band} differ by {summary([np.hypot(*apart[np.isfinite(apart[:, 0])].T)])}")
     return {"days": days, **centred}
+
+
+def romania_offsets(path: Path) -> None:
+    """Each scene as it is, and with a step put on: compared with scenes of its season that are not suspected."""
+    with xr.open_dataset(path, engine="h5netcdf") as cube:
+        usable = SENSOR.valid({"scl": cube["SCL"].values}) if SENSOR.valid else None
+        days = cube["time"].values.astype("datetime64[D]").astype(np.int64)
+        names = ("B3", "B4", "B8A", "B11")
+        bands = {b: np.where(usable, cube[b].values / 10_000, np.nan).astype(np.float32) for b in names}
+    scenes = [{b: bands[b][k] for b in names} for k in range(len(days))]
+    levels = np.array([rule.level(s["B4"]) for s in scenes])
+    odd = rule.suspected(levels, days, STEP)
+    judged = np.flatnonzero(np.isfinite(levels))
+    able = [k for k in judged if k not in odd]
+    for by in (0.0, STEP, -STEP):
+        called = [
+            rule.impossible(levels[k : k + 1] + by, STEP)[0]
+            or rule.misstated(
+                {b: v + np.float32(by) for b, v in scenes[k].items()},
+                [scenes[w] for w in rule.witnesses(k, days, [a for a in able if a != k])],
+                STEP,
+            )
+            for k in judged
+        ]
+        clear = [bool(c) for c, k in zip(called, judged, strict=True) if usable[k].mean() >= 0.5]
+        print(
+            f"   offset {by:+.1f}: {sum(map(bool, called))} of {len(called)} called misstated; of those that show half"
+        )
+        print(f"      of the place {sum(clear)} of {len(clear)}")
 
 
 def draw(scatter: Any, real: dict[str, Any], path: Path) -> None:

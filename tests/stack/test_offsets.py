@@ -116,3 +116,29 @@ def test_a_season_may_hold_more_wrong_scenes_than_right_ones():
     assert not any(minority(levels, k, -1, STEP) for k in (12, 17, 53, 58)), "but not off the year"
     assert set(wrong) <= set(suspected(levels, days, STEP, whole_year=True))
     assert all(minority(levels, k, 1, STEP) for k in wrong)
+
+
+def test_real_scenes(shared):
+    """A wood in Romania, all scenes stored without an offset: none is called; with a step put on, most are found."""
+    xr = pytest.importorskip("xarray")
+    path = shared / "series" / "nrt-romania-s2" / "sentinel2_cube_subset_romania_20m.nc"
+    with xr.open_dataset(path, engine="h5netcdf") as cube:
+        usable = np.isin(cube["SCL"].values, (4, 5, 6, 7))
+        days = cube["time"].values.astype("datetime64[D]").astype(np.int64)
+        names = ("B3", "B4", "B8A", "B11")
+        bands = {b: np.where(usable, cube[b].values / 10_000, np.nan).astype(np.float32) for b in names}
+    scenes = [{b: bands[b][k] for b in names} for k in range(len(days))]
+    levels = np.array([level(s["B4"]) for s in scenes])
+    odd = suspected(levels, days, STEP)
+    able = [k for k in range(len(days)) if np.isfinite(levels[k]) and k not in odd]
+    clear = [k for k in able if usable[k].mean() > 0.5]
+    assert len(clear) > 60
+    assert not impossible(levels, STEP).any()
+    found = {0.0: 0, STEP: 0, -STEP: 0}
+    for by in found:
+        for k in clear if by else [k for k in range(len(days)) if np.isfinite(levels[k])]:
+            others = [scenes[w] for w in witnesses(k, days, [a for a in able if a != k])]
+            found[by] += misstated({b: v + np.float32(by) for b, v in scenes[k].items()}, others, STEP) == np.sign(by)
+    assert found[STEP] > 0.7 * len(clear)
+    assert found[-STEP] > 0.7 * len(clear)
+    assert found[0.0] == np.isfinite(levels).sum(), "none called"

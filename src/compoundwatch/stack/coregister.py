@@ -128,7 +128,9 @@ class Reference:
         seen : bool (rows, cols), the pixels that are compared.
         weight : their weights (number of them,).
         """
-        shared, total = (np.asarray(part[:, seen] @ weight, dtype=np.float64) for part in (self.shared, self.total))
+        image = np.zeros(seen.shape, dtype=np.float32)
+        image[seen] = weight
+        shared, total = (part.reshape(3, -1) @ image.ravel() for part in (self.shared, self.total))
         a, b = (np.array([[p[0], p[2]], [p[2], p[1]]]) for p in (shared, total))
         if np.linalg.cond(b) > _SINGULAR:
             return 0.0
@@ -299,7 +301,7 @@ def measure(level: FloatArray, reference: Reference, start: Shift | None = None)
     seen[:_EDGE] = seen[-_EDGE:] = False
     seen[:, :_EDGE] = seen[:, -_EDGE:] = False
     block = _blocks(seen)
-    if seen.sum() < MIN_PIXELS or seen.mean() < MIN_SHARE or np.unique(block).size < MIN_BLOCKS:
+    if seen.sum() < MIN_PIXELS or seen.mean() < MIN_SHARE or np.count_nonzero(np.bincount(block)) < MIN_BLOCKS:
         return None
     local = _Local(seen)
     scene = local.pattern(np.where(seen, level, np.float32(0)))
@@ -397,10 +399,11 @@ def _jackknife(
     Source: Tukey (1958), Annals of Mathematical Statistics 29, 614.
     """
     order = np.argsort(block, kind="stable")
-    starts = np.flatnonzero(np.diff(block[order], prepend=-1))
-    table = np.stack([*design, values], axis=1)[order].astype(np.float64)
-    products = (weight[order, None, None] * table[:, :, None] * table[:, None, :]).reshape(len(table), -1)
-    sums = np.add.reduceat(products, starts, axis=0).reshape(-1, 4, 4)
+    table = np.stack([*design, values])[:, order]
+    weighted = table * weight[order]
+    ends = np.cumsum(np.bincount(block))
+    parts = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False) if b > a]
+    sums = np.stack([weighted[:, part] @ table[:, part].T for part in parts]).astype(np.float64)
     left = sums.sum(axis=0) - sums
     normal, moment = left[:, :3, :3], left[:, :3, 3:]
     if np.linalg.cond(normal).max() > _SINGULAR:

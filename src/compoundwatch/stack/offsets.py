@@ -1,11 +1,11 @@
 """Whether the numbers of a scene mean what its item says, judged by the ground.
 
-A misstated offset makes every pixel of every band wrong by the same known step. So does nothing on the ground or in the
-air: cloud and haze add most to dark pixels and to short wavelengths, rain, fire, crops and construction change some
-bands or some pixels and not others. The rule: a scene is suspected where the low percentile of one band lies more than
-half a step off those of the same season; it is convicted where each of its bands differs by the step from scenes that
-are not suspected, on the pixels that both show, evenly over the place. A low percentile below any possible
-reflectance convicts by itself.
+A misstated offset makes every pixel of every band wrong by the same known step. Hardly anything on the ground or in
+the air does so: cloud and haze add most to dark pixels and to short wavelengths; rain, fire, crops and construction
+change some bands or some pixels and not others. The rule: a scene is suspected where the low percentile of one band
+lies more than half a step off those of the same season; it is convicted where each of its bands differs by the step
+from scenes that are not suspected, on the pixels that both show, evenly over the place, and no further off the step
+than those scenes differ from one another. A low percentile below any possible reflectance convicts by itself.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ WITNESSES, MIN_WITNESSES = 5, 2
 YEAR_DAYS = 365.25
 SUSPECTED, MINORITY, IMPOSSIBLE = 1 / 2, 1 / 4, 1 / 3
 """Parts of a step by which a level must lie off its season, off all scenes, or below zero."""
-MEAN_TOLERANCE, BAND_TOLERANCE, SPREAD_TOLERANCE = 0.25, 0.3, 0.35
-"""How far, in steps, the difference may lie off one step: on average over bands, in one band; and its robust standard
-deviation over the pixels of a band."""
+TOLERANCE, CHANGEABLE, MOST_CHANGEABLE = 0.2, 2.0, 0.75
+"""How far, in steps, the difference may lie off one step: in each band by TOLERANCE and CHANGEABLE standard deviations
+among the witnesses, though by no more than MOST_CHANGEABLE; on average over bands, weighted by that, by TOLERANCE."""
+SPREAD_TOLERANCE = 0.35
+"""Largest robust standard deviation of the difference over the pixels of the evenest band, in steps."""
 
 
 def level(values: FloatArray) -> float:
@@ -100,11 +102,14 @@ def misstated(scene: Mapping[str, FloatArray], others: Sequence[Mapping[str, Flo
     compared = [c for c in (_compared(scene, other, step) for other in others) if c is not None]
     if len(compared) < MIN_WITNESSES:
         return 0
-    middle, spread = np.median([c[0] for c in compared], axis=0), np.median([c[1] for c in compared], axis=0)
-    sign = 1 if middle.mean() > 0 else -1
-    off = np.abs(sign * middle - 1)
-    wrong = abs(sign * middle.mean() - 1) <= MEAN_TOLERANCE and off.max() <= BAND_TOLERANCE
-    return sign if wrong and spread.min() <= SPREAD_TOLERANCE else 0
+    differences, spreads = np.array(compared).transpose(1, 0, 2)
+    difference, spread = np.median(differences, axis=0), np.median(spreads, axis=0)
+    tolerance = TOLERANCE + np.minimum(CHANGEABLE * differences.std(axis=0), MOST_CHANGEABLE)
+    sign = 1 if np.sum(difference / tolerance**2) > 0 else -1
+    off = sign * difference - 1
+    mean = np.sum(off / tolerance**2) / np.sum(1 / tolerance**2)
+    fits = abs(mean) <= TOLERANCE and bool(np.all(np.abs(off) <= tolerance))
+    return sign if fits and spread.min() <= SPREAD_TOLERANCE else 0
 
 
 def _compared(
@@ -113,10 +118,10 @@ def _compared(
     """Median and robust standard deviation of the difference in each band, in steps; None = too little in common."""
     middles, spreads = [], []
     for band, values in scene.items():
-        difference = values - other[band]
-        difference = difference[np.isfinite(difference)] / np.float32(step)
-        if difference.size < MIN_PIXELS:
+        common = np.isfinite(values) & np.isfinite(other[band])
+        if common.sum() < MIN_PIXELS:
             return None
+        difference = (values[common] - other[band][common]) / np.float32(step)
         middles.append(float(np.median(difference)))
         spreads.append(1.4826 * float(np.median(np.abs(difference - middles[-1]))))
     return middles, spreads
