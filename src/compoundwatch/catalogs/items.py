@@ -95,11 +95,12 @@ def below(root: Path, href: str) -> Path:
 
 def _inside(root: Path, text: str) -> Path:
     # Looked at as text first: on some systems even to look at a path may make this machine log in to another one.
-    path = Path(os.path.normpath(root / text))
-    if "://" in text or not path.is_relative_to(root) or not path.resolve().is_relative_to(root):
+    where = os.path.normpath(os.path.join(root, text))
+    inside = os.path.join(root, "")
+    if "://" in text or not where.startswith(inside) or not (real := os.path.realpath(where)).startswith(inside):
         raise CatalogError("a file lies outside the folder of its catalogue; it is not read")
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    path = Path(real)
+    if not path.is_file() and path.exists():
         raise CatalogError("a file of the catalogue is no plain file; it is not read")
     return path
 
