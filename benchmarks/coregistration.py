@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +141,9 @@ def frames(folder: Path) -> list[tuple[list[Any], Any, Any]]:
 
 def difficulties(folder: Path) -> None:
     seen = frames(folder)
-    strange = [np.nanmedian(np.stack(f[:40]), axis=0)[:32, :32] * 1.8 for f, _, _ in seen]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels that no day shows
+        strange = [np.nanmedian(np.stack(f[:40]), axis=0)[:32, :32] * 1.8 for f, _, _ in seen]
 
     def wet(days: Any) -> Any:
         return np.isin(days.astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12, (5, 6, 7, 8, 9, 10))
