@@ -224,8 +224,10 @@ def test_a_season_is_no_change(name: str) -> None:
     values[rng.random(values.shape, dtype=np.float32) < 0.4] = np.nan
     season = (5 * np.sin(2 * np.pi * days / 365.25 + 1))[:, None].astype(np.float32)
     plain, seasonal = (DETECTORS[name].test(v, days, int(days[40])) for v in (values, values + season))
-    differ = abs(seasonal.p_value - plain.p_value) > 0.02  # a row that hardly is one may be lost by rounding
-    assert np.mean(differ) < (0.0005 if name == "ccdc" else 1e-9)
+    differ = abs(seasonal.p_value - plain.p_value)
+    assert np.median(differ) < 1e-3
+    # Rounding may lose a row that hardly is one, and decide which of two like changes leaves less correlation.
+    assert np.mean(differ > 0.02) < 0.0005
 
 
 def test_p_values_are_the_tabulated_levels_at_the_tabulated_quantiles() -> None:
