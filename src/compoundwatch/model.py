@@ -179,8 +179,9 @@ class Sensor:
     what may make a step between two scenes though nothing changed on the ground: platform, processing baseline.
     ``align_on`` is the band (reflectance) on which scenes are aligned to one another, None where the product is
     geolocated well enough. ``offset_step`` is the reflectance by which a scene is wrong whose item misstates the offset
-    of its numbers; None = that cannot happen. ``picture`` names the bands of a true-colour picture, None where there
-    is none. ``sees`` and ``blind_to`` are phrases for readers.
+    of its numbers; None = that cannot happen. ``own_share`` gives the share (0-1) of what is measured over an outline
+    (EPSG:4326) that is the place's own, where pixels are larger than places; None = all of it. ``picture`` names the
+    bands of a true-colour picture, None where there is none. ``sees`` and ``blind_to`` are phrases for readers.
     """
 
     name: str
@@ -204,6 +205,7 @@ class Sensor:
     blind_to: str
     attribution: str
     offset_step: float | None = None
+    own_share: Callable[[BaseGeometry], float] | None = None
 
 
 # --------------------------------------------------------------------------------------------------------- scenes
@@ -750,7 +752,8 @@ class WatchResult:
 
     ``series`` has the columns of SERIES_COLUMNS. ``pictures`` maps a site id to its last clear picture before and its
     last clear picture after the reference period (either may be None); ``frames`` maps it to clear pictures spread over
-    the time watched, oldest first, those two among them.
+    the time watched, oldest first, those two among them. ``fresh`` is False where nothing was new since the last run
+    into the same folder, whose files stand.
     """
 
     area: AreaOfInterest
@@ -766,6 +769,7 @@ class WatchResult:
     skipped: tuple[Skipped, ...]
     provenance: Provenance
     frames: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
+    fresh: bool = True
 
     @property
     def complete(self) -> bool:
@@ -786,6 +790,8 @@ class SearchSettings(_Group):
     max_cloud_percent: float = Field(80.0, ge=0, le=100, description="leave out scenes the catalogue calls cloudier")
     max_scenes: int = Field(10_000, ge=1, description="stop with an error beyond this many scenes per site")
     timeout_s: float = Field(60.0, gt=0, description="seconds to wait for one answer of a catalogue")
+    look_back_days: int = Field(90, ge=0, description="days before the last run asked for again, for late scenes")
+    recheck_days: int = Field(30, ge=0, description="days after which the whole time is asked for again")
     budget_s: float = Field(300.0, gt=0, description="seconds for one search of a catalogue, with all it asks again")
 
 

@@ -12,6 +12,7 @@ from shapely.geometry import box
 
 from compoundwatch import score, sensors
 from compoundwatch.model import AreaOfInterest, Role, ScoreSettings, Site, State
+from compoundwatch.score.parameters import parameters
 from compoundwatch.score.states import Seen, combined_p
 
 START = 18_000
@@ -37,7 +38,7 @@ def pause(days):
 def world(seed, effects, names=("sentinel2", "sentinel1", "black_marble"), controls=6, noise=1.0, scale=None):
     """Series of one site and its controls; ``effects`` maps (sensor, feature) to size and course in time."""
     rng = np.random.default_rng(seed)
-    place = box(103, 10, 103.001, 10.001)
+    place = box(103, 10, 103.02, 10.02)  # wide enough for its lights to be its own
     ids = [f"c{k}" for k in range(controls)]
     sites = (Site("s", "Site", Role.SITE, place, tuple(ids)), *(Site(c, c, Role.CONTROL, place) for c in ids))
     tables = []
@@ -108,6 +109,26 @@ def test_every_sensor_adds_to_the_odds():
         together.append(judge(*world(seed, weak)).probability[State.EMPTIED])
         alone.append(judge(*world(seed, weak, names=("sentinel2",))).probability[State.EMPTIED])
     assert np.mean(together) > np.mean(alone) + 0.2
+
+
+def test_lights_of_a_place_smaller_than_a_pixel_rule_no_cut_out():
+    """Steady lights speak against a power cut where they are the place's own, and hardly where they are not."""
+    area, series = world(7, {})
+    wide, narrow = (box(103, 10, 103 + side, 10 + side) for side in (0.02, 0.001))
+    cut = {}
+    for place in (wide, narrow):
+        sites = tuple(replace(s, geometry=place) for s in area.sites)
+        cut[place] = judge(replace(area, sites=sites), series).probability[State.LIGHTS_ONLY]
+    assert cut[wide] < 0.07
+    assert 0.1 < cut[narrow] < 0.2
+
+
+def test_a_sensor_that_is_missing_rules_nothing_out():
+    """Without lights, a power cut stays as probable beside no change as it was before anything was seen."""
+    prior = parameters().prior
+    found = judge(*world(7, {}, names=("sentinel1", "sentinel2"))).probability
+    expected = prior[State.LIGHTS_ONLY] / prior[State.UNCHANGED]
+    assert found[State.LIGHTS_ONLY] / found[State.UNCHANGED] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("size", [0.0, -5.0])

@@ -82,12 +82,14 @@ def weigh_sites(
         end = reference_end[site.site_id]
         seen = _seen(own, sensors, min_valid_fraction)
         taus = dates_to_try(seen.all_days, end, settings.min_views_after)
+        own_share = {s.name: s.own_share(site.geometry) if s.own_share else 1.0 for s in sensors}
         found: list[Evidence] = []
         for key in _measured(own) if taus.size else []:
             sensor, look, feature = key
             controls = [table[c][key] for c in site.controls if key in table.get(c, {})]
             values = table[site.site_id][key]
-            if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng):
+            share = own_share[sensor]
+            if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng, share):
                 found.append(e)
         weighed[site.site_id] = (found, seen)
     return weighed

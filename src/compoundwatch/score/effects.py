@@ -58,7 +58,7 @@ class Evidence:
     int64 (m,) dates tried. ``fits`` maps a template to (a, b), each float64 (m,): a = T'K⁻¹y, b = T'K⁻¹T, so that the
     size of the change is a/b with standard error 1/sqrt(b). ``p_value`` is None for persistent energies (``_up``,
     ``_down``): they are products with heavy tails, for which a normal p-value would promise too much. ``kind`` is that
-    of the sensor, ``look`` the viewing geometry.
+    of the sensor, ``look`` the viewing geometry, ``own_share`` (0-1) how much of what was measured is the site's own.
     """
 
     sensor: str
@@ -75,6 +75,7 @@ class Evidence:
     n_before: int
     n_after: int
     pre_trend_p: float | None
+    own_share: float = 1.0
 
     @property
     def measure(self) -> str:
@@ -215,6 +216,7 @@ def evidence(
     reference_end: int,
     taus: npt.NDArray[np.int64],
     rng: np.random.Generator,
+    own_share: float = 1.0,
 ) -> Evidence | None:
     """Whiten a site's difference to its controls and fit every template at every date; None with too few dates.
 
@@ -224,6 +226,7 @@ def evidence(
     reference_end : first day that may hold a change.
     taus : int64 (m,), dates to try for a change, the same for all measurements of a site.
     rng : source of the simulated series for the p-value.
+    own_share : how much (0-1) of what was measured is the site's own.
     """
     days, raw, centre, placebos = difference(site, controls)
     n_before, n_after = int((days < reference_end).sum()), int((days >= reference_end).sum())
@@ -264,6 +267,7 @@ def evidence(
         n_before=n_before,
         n_after=n_after,
         pre_trend_p=_pre_trend(days, y, covariance, reference_end),
+        own_share=own_share,
     )
 
 

@@ -29,6 +29,7 @@ class Model(BaseModel):
     artefact_share: float = Field(ge=0, lt=1)
     outage_share: float = Field(ge=0, lt=1)
     unexplained: float = Field(gt=0, lt=1)
+    whole_share: float = Field(gt=0, le=1)
 
 
 class Expected(BaseModel):

@@ -123,9 +123,10 @@ class Weighing:
 
     def part(self, e: Evidence, shape: str, expected: Expected) -> Float64:
         """What one measurement says for one way of changing, by date: it shows the change, or it is blind to it."""
-        blind = np.log1p(-expected.shows) if expected.shows < 1 else -np.inf
+        shows = expected.shows * min(1.0, e.own_share / self.known.model.whole_share)
+        blind = np.log1p(-shows) if shows < 1 else -np.inf
         factor = self._factors[e.key, shape, expected.mean, expected.spread]
-        return np.asarray(np.logaddexp(blind, np.log(expected.shows) + factor))
+        return np.asarray(np.logaddexp(blind, np.log(shows) + factor))
 
     def _by_sensor(self, kind: Class) -> dict[str, Float64]:
         """What the signs of each sensor say together for a class, by way and date: float64 (ways, m)."""
@@ -182,6 +183,9 @@ def posterior(weighing: Weighing) -> Posterior:
             np.log(prior[state]) - np.log(likelihood.size) + likelihood + weighing.untold(weighing.told(state))
         )
     logs = {State.UNCHANGED: float(np.log(prior[State.UNCHANGED])) + weighing.untold(set())}
+    if State.LIGHTS_ONLY not in ways:
+        # Where no lights were seen, a power cut is as probable as it was before.
+        logs[State.LIGHTS_ONLY] = float(np.log(prior[State.LIGHTS_ONLY])) + weighing.untold(set())
     logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
@@ -402,7 +406,8 @@ def _kind(found: Posterior, settings: ScoreSettings) -> State:
     best = max(found.ways, key=lambda s: found.probability[s])
     dark = found.probability[State.LIGHTS_ONLY]
     doubtful = best in (State.EMPTIED, State.REOCCUPIED) and found.probability[best] < settings.probability_called
-    return State.LIGHTS_ONLY if doubtful and dark > 0.5 * found.probability[best] else best
+    cut = State.LIGHTS_ONLY in found.ways and dark > 0.5 * found.probability[best]
+    return State.LIGHTS_ONLY if doubtful and cut else best
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,6 @@ from compoundwatch.model import Band, BoolArray, Calibration, Feature, FloatArra
 
 CELLS_PER_DEGREE = 240
 """Cells of 15 arc-seconds, whose edges lie on whole multiples of that size."""
-MIN_SHARE = 0.5
-"""A site that fills less of its cells than this is never said to be unchanged from its lights alone."""
 
 COLLECTION = "002"
 GROUP = "HDFEOS/GRIDS/VIIRS_Grid_DNB_2d/Data Fields/"
@@ -195,4 +193,5 @@ SENSOR = Sensor(
     sees="the light that a site and its neighbours within about half a kilometre give off at half past one at night",
     blind_to="people, lamps that are out by then, which of two neighbours a lamp belongs to, and anything under cloud",
     attribution="Black Marble data courtesy of NASA (VNP46A2 and VJ146A2, LAADS DAAC)",
+    own_share=site_share,
 )
