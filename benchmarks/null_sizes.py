@@ -13,9 +13,9 @@ the views missing at random, a yearly season where the feature has one. The nois
 - temperature: normal, and one view in ten lowered by 4 K on average (exponential: cloud).
 
 Printed is the share called at 0.05 and at 0.01 with three standard errors. Welch's test knows no season and is given
-none; the omnibus test is given speckle in linear power only, correlated through a normal variable of the stated correlation. With
-``--step`` the level changes by so many standard deviations a third into the time after the reference end, to the end:
-the shares are then those found.
+none; the omnibus test is given speckle in linear power only, correlated through a normal variable of the stated
+correlation. With ``--step`` the level changes by so many standard deviations a third into the time after the reference
+end, to the end: the shares are then those found.
 """
 
 from __future__ import annotations
