@@ -111,7 +111,7 @@ def test_a_database_is_not_written_and_its_views_are_left_alone(folder: Path) ->
     before = path.read_bytes()
     complaints(folder)
     assert path.read_bytes() == before
-    assert sorted(p.name for p in folder.glob("watch*")) == ["watch.gpkg"]
+    assert sorted(p.name for p in folder.glob("watch.gpkg*")) == ["watch.gpkg"]
     with sqlite3.connect(path) as database:
         database.execute("DROP TABLE effects")
         database.execute("CREATE VIEW effects AS SELECT * FROM sites")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compoundwatch.model import SERIES_COLUMNS
-from compoundwatch.outputs.fields import COMPARE_FILES, LAYERS, TITLES
+from compoundwatch.outputs.fields import COMPARE_FILES, GEOMETRIES, LAYERS, TITLES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fields.md"
 
@@ -32,7 +32,7 @@ def documented() -> dict[str, list[tuple[str, ...]]]:
 )
 def test_the_page_tells_the_same(heading: str, fields: tuple[object, ...]) -> None:
     rows = documented()[heading]
-    assert rows == [(f.name, f.kind, f.unit, f.meaning, f.missing) for f in fields]  # type: ignore[attr-defined]
+    assert rows == [(f.name, f.title, f.kind, f.unit, f.meaning, f.missing) for f in fields]  # type: ignore[attr-defined]
 
 
 def test_names_are_unique_and_fit_everywhere() -> None:
@@ -41,7 +41,9 @@ def test_names_are_unique_and_fit_everywhere() -> None:
         assert len(set(columns)) == len(columns)
         assert not {"fid", "geom", "id"} & set(columns), name
         assert all(re.fullmatch(r"[a-z][a-z0-9_]*", c) for c in columns)
+        assert len({f.title for f in fields}) == len(fields), name
     assert set(TITLES) == set(LAYERS)
+    assert set(GEOMETRIES) < set(LAYERS)
 
 
 def test_the_series_have_the_columns_of_the_model() -> None:

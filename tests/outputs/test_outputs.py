@@ -36,6 +36,7 @@ PICTURES = {
     "pictures/kk-1_sentinel2_20241220.tif",
     "pictures/quiet-site-2-285c41993bd2_sentinel2_20231228.tif",
 }
+CHARTS = {"charts/kk-1.png", "charts/quiet-site-2-285c41993bd2.png"}
 RASTERS = ("direction", "statistic", "p_value", "effect", "date", "date_earliest", "date_latest")
 
 
@@ -46,14 +47,15 @@ def names(folder: Path) -> set[str]:
 def test_watch_writes_what_it_says(result: WatchResult, out: Path) -> None:
     paths = write_watch(result, out)
     stems = ("rasters/kk-1_sentinel2_ndvi", "rasters/quiet-site-2-285c41993bd2_sentinel2_ndvi")
-    wanted = {"sites.geojson", "sites.qml", "changes.geojson", "changes.qml", "watch.gpkg", "report.html"}
+    wanted = {"sites.geojson", "sites.qml", "changes.geojson", "changes.qml", "watch.gpkg", "watch.qgz", "report.html"}
     wanted |= (
         STAC
         | PICTURES
+        | CHARTS
         | {"manifest.json", "log.jsonl"}
         | {f"{stem}_{layer}.tif" for stem in stems for layer in RASTERS}
     )
-    wanted |= {f"{stem}_direction.qml" for stem in stems}
+    wanted |= {path.replace(".tif", ".qml") for path in wanted}
     assert names(out) == wanted
     assert [p.relative_to(out).as_posix() for p in paths][-1] == "manifest.json"
     assert {p.relative_to(out).as_posix() for p in paths} == wanted
@@ -70,11 +72,14 @@ def test_rasters_and_report_can_be_left_out_and_old_ones_go(result: WatchResult,
         "changes.geojson",
         "changes.qml",
         "watch.gpkg",
+        "watch.qgz",
         "manifest.json",
         "log.jsonl",
         "rasters/mine.txt",
         *STAC,
         *PICTURES,
+        *CHARTS,
+        *(path.replace(".tif", ".qml") for path in PICTURES),
     }
 
 
@@ -144,8 +149,9 @@ def compare(result: WatchResult, change: PairChange, out: Path, place: Affine | 
 def test_compare_with_a_place(result: WatchResult, pair: tuple[PairChange, Affine], out: Path) -> None:
     change, place = pair
     paths = compare(result, change, out, place)
-    wanted = {"direction.tif", "direction.qml", "statistic.tif", "p_value.tif", "changes.geojson", "changes.qml"}
-    assert names(out) == wanted | {"sites.geojson", "manifest.json", "log.jsonl"} == {p.name for p in paths}
+    drawn = {"direction.tif", "statistic.tif", "p_value.tif", "changes.geojson", "sites.geojson"}
+    wanted = drawn | {f"{Path(name).stem}.qml" for name in drawn} | {"manifest.json", "log.jsonl"}
+    assert names(out) == wanted == {p.name for p in paths}
     with rasterio.open(out / "direction.tif") as file:
         assert (file.dtypes, file.nodata, file.crs.to_epsg()) == (("int8",), -128, 32648)
         assert file.transform == GRID.transform

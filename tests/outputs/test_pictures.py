@@ -75,14 +75,14 @@ def test_a_picture_opens_as_colours_with_alpha(watched: tuple[WatchResult, Path]
 )
 def test_other_files_are_refused(watched: tuple[WatchResult, Path], change: dict[str, str], words: str) -> None:
     _, folder = watched
-    entry = next(e for e in listed(folder) if str(e["path"]).startswith("pictures/"))
+    entry = next(e for e in listed(folder) if str(e["path"]).startswith("pictures/") and e["path"].endswith(".tif"))
     with pytest.raises(SettingsError, match=words):
         list(read_pictures(folder, [{**entry, **change}]))
 
 
 def test_a_raster_that_is_no_picture_is_refused(watched: tuple[WatchResult, Path], tmp_path: Path) -> None:
     _, folder = watched
-    entry = next(e for e in listed(folder) if str(e["path"]).startswith("pictures/"))
+    entry = next(e for e in listed(folder) if str(e["path"]).startswith("pictures/") and e["path"].endswith(".tif"))
     (tmp_path / "pictures").mkdir()
     profile = {"driver": "GTiff", "height": 2, "width": 2, "count": 1, "dtype": "uint8", "crs": "EPSG:32648"}
     with rasterio.open(tmp_path / str(entry["path"]), "w", transform=GRID.transform, **profile) as file:

@@ -26,7 +26,7 @@ from compoundwatch.formulas import simes
 from compoundwatch.grid import geodesic_area_m2, project
 from compoundwatch.model import SiteChange, WatchResult
 from compoundwatch.outputs import write_watch
-from compoundwatch.outputs.fields import LAYERS, Field
+from compoundwatch.outputs.fields import GEOMETRIES, LAYERS, Field
 from compoundwatch.outputs.vector import (
     Layer,
     connected,
@@ -268,17 +268,16 @@ def test_layers_types_and_counts(written: Path, result: WatchResult) -> None:
     path = written / "watch.gpkg"
     kinds = {"text": "String", "integer": "Integer64", "number": "Real", "date": "Date", "datetime": "DateTime"}
     layers = {name: geometry for name, geometry in pyogrio.list_layers(path)}
-    assert set(layers) == set(LAYERS)
+    assert set(layers) == {*LAYERS, "layer_styles"}
     counts = {"sites": 3, "controls": 3, "changes": 1, "events": 2, "scenes": 2, "effects": 2, "states": 3}
-    counts |= {"series": len(result.series), "change_dates": 2, "contributions": 2}
+    counts |= {"series": len(result.series), "change_dates": 2, "contributions": 2, "event_places": 3}
     for name, fields in LAYERS.items():
         info = pyogrio.read_info(path, layer=name)
         assert info["features"] == counts[name], name
         assert list(info["fields"]) == [f.name for f in fields]
         assert [t.removeprefix("OFT") for t in info["ogr_types"]] == [kinds[f.kind] for f in fields]
-        mapped = name in ("sites", "controls", "changes", "scenes")
-        assert layers[name] == ("MultiPolygon" if mapped else None)
-        if mapped:
+        assert layers[name] == GEOMETRIES.get(name)
+        if name in GEOMETRIES:
             assert info["crs"] == "EPSG:4326"
 
 
@@ -349,7 +348,7 @@ def test_layers_without_rows_are_still_there(result: WatchResult, out: Path) -> 
     )
     write_watch(bare, out)
     path = out / "watch.gpkg"
-    assert {name for name, _ in pyogrio.list_layers(path)} == set(LAYERS)
+    assert {name for name, _ in pyogrio.list_layers(path)} == {*LAYERS, "layer_styles"}
     for name in ("controls", "changes", "events", "scenes", "series", "effects"):
         info = pyogrio.read_info(path, layer=name)
         assert info["features"] == 0

@@ -33,9 +33,9 @@ def write_watch(
     Parameters
     ----------
     result : what was found.
-    folder : gets sites.geojson, changes.geojson, watch.gpkg, rasters/*.tif, pictures/*.tif, report.html, stac/*.json
-        and manifest.json, with QGIS styles (.qml) beside them; those of an earlier result are replaced. Its log.jsonl
-        gets one line more. Other files in it are left alone.
+    folder : gets sites.geojson, changes.geojson, watch.gpkg, watch.qgz, charts/*.png, rasters/*.tif, pictures/*.tif,
+        report.html, stac/*.json and manifest.json, with QGIS styles (.qml) beside them; those of an earlier result are
+        replaced. Its log.jsonl gets one line more. Other files in it are left alone.
     rasters, report : False = leave these files out.
     hash_imagery : False = do not read local files of imagery for their SHA-256.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
@@ -48,7 +48,7 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import manifest, pictures, qgis, raster, rows, runlog, stac_item, vector
+    from compoundwatch.outputs import charts, manifest, pictures, qgis, raster, rows, runlog, stac_item, vector
     from compoundwatch.outputs import report as html
 
     answers = rows.answers_by_site(result)
@@ -56,21 +56,25 @@ def write_watch(
     changes = [c for c in result.changes if c.site_id in targets]
     found = [vector.patches(c, targets[c.site_id].geometry, min_patch_m2) for c in changes]
     patches = [p for part in found for p in part.kept]
-    layers = rows.watch_layers(result, patches)
     stamp = manifest.stamp(result.provenance)
     with staged(folder) as aside:
+        layers = rows.watch_layers(result, patches, charts.write_charts(aside, result, answers))
         for name in ("sites", "changes"):
             layer = layers[name]
             vector.write_geojson(aside / f"{name}.geojson", layer.fields, layer.rows, {"provenance": stamp})
+            qgis.write_style(aside / f"{name}.qml", qgis.vector_styles()[name])
         vector.write_geopackage(
-            aside / "watch.gpkg", layers, result.provenance.created, {k: str(v) for k, v in stamp.items()}
+            aside / qgis.PACKAGE,
+            layers,
+            result.provenance.created,
+            {k: str(v) for k, v in stamp.items()},
+            qgis.package_styles(),
         )
         details = raster.write_changes(aside, changes, stamp) if rasters else {}
         shots = pictures.write_pictures(aside, result, stamp)
-        qgis.write_site_style(aside / "sites.qml")
-        qgis.write_change_style(aside / "changes.qml", "of the feature after than before")
-        for path in aside.glob("rasters/*_direction.tif"):
-            qgis.write_direction_style(path.with_suffix(".qml"))
+        qgis.write_raster_styles(aside, details)
+        qgis.write_picture_styles(aside, shots, result.as_of)
+        qgis.write_project(aside / "watch.qgz", result, shots)
         if report:
             html.write_report(aside / "report.html", result, patches)
         stac_item.write_catalog(aside, folder, result, answers, details)
@@ -139,13 +143,14 @@ def write_compare(
     with staged(folder) as aside:
         for name, band in raster.pair_rasters(change, detector).items():
             raster.write_cog(aside / f"{name}.tif", band, transform, crs, {**stamp, **names})
-        qgis.write_direction_style(aside / "direction.qml")
-        qgis.write_change_style(aside / "changes.qml", "after than before")
+            qgis.write_style(aside / f"{name}.qml", qgis.raster_style(name, band.values))
+        qgis.write_style(aside / "changes.qml", qgis.pair_style())
         more = {"provenance": {**stamp, **names}}
         unplaced = {} if placed else {"coordinate_system": "pixel", "coordinate_system_note": PIXEL_NOTE}
         vector.write_geojson(aside / "changes.geojson", fields.PAIR_CHANGES, patches, {**unplaced, **more})
         if sites:
             vector.write_geojson(aside / "sites.geojson", fields.SHARES, rows.share_rows(sites), more)
+            qgis.write_style(aside / "sites.qml", qgis.share_style())
         counts = _pair_counts(change, len(patches), dropped, sites)
         manifest.write_manifest(aside, provenance, "compare", counts, runlog.head(folder), more={"compared": names})
         runlog.append(folder, aside)

@@ -98,7 +98,8 @@ def read_pictures(folder: Path, outputs: Sequence[Mapping[str, Any]]) -> Iterato
     ------
     SettingsError : a picture that the manifest lists cannot be read or is not what it should be.
     """
-    listed = [entry for entry in outputs if str(entry.get("path", "")).startswith(f"{PICTURES}/")]
+    paths = [(str(entry.get("path", "")), entry) for entry in outputs]
+    listed = [entry for path, entry in paths if path.startswith(f"{PICTURES}/") and not path.endswith(".qml")]
     for entry in sorted(listed, key=lambda e: (str(e.get("site_id")), str(e.get("acquired")))):
         path = folder / entry["path"]
         if not re.fullmatch(rf"{PICTURES}/[a-z0-9_-]+\.tif", entry["path"]) or entry.get("when") not in WHEN:

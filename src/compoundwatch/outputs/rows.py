@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compoundwatch.model import Event, Role, Scene, Site, SiteEffect, SiteState, State, WatchResult
-from compoundwatch.outputs.fields import LAYERS, TITLES
+from compoundwatch.model import Event, Role, Scene, ScoreSettings, Site, SiteEffect, SiteState, State, WatchResult
+from compoundwatch.outputs.fields import GEOMETRIES, LAYERS, TITLES
+from compoundwatch.outputs.legend import words
 from compoundwatch.outputs.manifest import without_secrets
 from compoundwatch.outputs.vector import Layer, Patch
 
@@ -17,15 +18,33 @@ Row = dict[str, Any]
 Placed = tuple["BaseGeometry | None", Row]
 
 
-def watch_layers(result: WatchResult, patches: Sequence[Patch]) -> dict[str, Layer]:
-    """Every layer and table of ``fields.LAYERS``; the sites and changes are also GeoJSON files."""
+def watch_layers(
+    result: WatchResult, patches: Sequence[Patch], charts: Mapping[str, str] | None = None
+) -> dict[str, Layer]:
+    """Every layer and table of ``fields.LAYERS``; the sites and changes are also GeoJSON files.
+
+    ``charts`` holds the path of the chart of each site that has one, by its id.
+    """
     answers = answers_by_site(result)
+    called = probability_called(result)
+    points = {s.site_id: s.geometry.representative_point() for s in result.area.targets}
     users: dict[str, list[str]] = {}
     for site in result.area.targets:
         for control in site.controls:
             users.setdefault(control, []).append(site.site_id)
     rows: dict[str, list[Placed]] = {
-        "sites": [(s.geometry, {**place(s), **answer(answers[s.site_id]), **origin(s)}) for s in result.area.targets],
+        "sites": [
+            (
+                s.geometry,
+                {
+                    **place(s),
+                    **answer(answers[s.site_id], called),
+                    **origin(s),
+                    "chart": (charts or {}).get(s.site_id),
+                },
+            )
+            for s in result.area.targets
+        ],
         "controls": [
             (c.geometry, {**place(c), "control_of": joined(users.get(c.site_id, ())), **origin(c)})
             for c in result.area.sites
@@ -33,10 +52,16 @@ def watch_layers(result: WatchResult, patches: Sequence[Patch]) -> dict[str, Lay
         ],
         "changes": [(p.geometry, patch_row(p)) for p in patches],
         "events": [(None, event_row(e)) for e in result.area.events],
+        "event_places": [
+            (points[site_id], event_place_row(e, site_id))
+            for e in result.area.events
+            for site_id in e.scope
+            if site_id in points
+        ],
         "scenes": [(s.footprint, scene_row(s)) for s in result.scenes],
         "effects": [(None, effect_row(e)) for e in result.effects],
         "states": [
-            (None, {"run_id": result.provenance.run_id, "site_id": site_id, **answer(state)})
+            (None, {"run_id": result.provenance.run_id, "site_id": site_id, **answer(state, called)})
             for site_id, state in answers.items()
         ],
         "change_dates": [
@@ -56,7 +81,7 @@ def watch_layers(result: WatchResult, patches: Sequence[Patch]) -> dict[str, Lay
             fields,
             rows.get(name, ()),
             frame=result.series if name == "series" else None,
-            mapped=name in ("sites", "controls", "changes", "scenes"),
+            geometry=GEOMETRIES.get(name),
         )
         for name, fields in LAYERS.items()
     }
@@ -66,6 +91,13 @@ def answers_by_site(result: WatchResult) -> dict[str, SiteState]:
     """The state of every site; a site that no state was given for is not observable, as every site is at first."""
     known = {state.site_id: state for state in result.states}
     return {s.site_id: known.get(s.site_id) or _not_examined(s.site_id, result) for s in result.area.targets}
+
+
+def probability_called(result: WatchResult) -> float:
+    """The probability (0-1) above which the run called a state."""
+    default = ScoreSettings.model_fields["probability_called"].default
+    group = result.provenance.settings.get("score", {})
+    return float(group.get("probability_called", default) if isinstance(group, dict) else default)
 
 
 def _not_examined(site_id: str, result: WatchResult) -> SiteState:
@@ -107,11 +139,15 @@ def origin(site: Site) -> Row:
     return {"precision_m": site.precision_m, "source": site.source, "source_date": site.source_date}
 
 
-def answer(state: SiteState) -> Row:
-    """The answer for one site, with the probability of every state; None where a state was not weighed."""
+def answer(state: SiteState, called: float) -> Row:
+    """The answer for one site, with the probability of every state; None where a state was not weighed.
+
+    ``called`` is the probability (0-1) above which the run called a state.
+    """
     named = {f"p_{s.value.lower()}": state.probability.get(s) for s in State if s is not State.NOT_OBSERVABLE}
     return {
         "state": state.state.value,
+        "words": words(state, called),
         "score": state.score,
         "probability": state.probability.get(state.state),
         **named,
@@ -167,6 +203,12 @@ def event_row(event: Event) -> Row:
         "source": event.source,
         "trust": event.trust,
     }
+
+
+def event_place_row(event: Event, site_id: str) -> Row:
+    """One dated fact at one of the sites it concerns."""
+    row = event_row(event)
+    return {"event_id": row.pop("event_id"), "site_id": site_id, **{k: v for k, v in row.items() if k != "scope"}}
 
 
 def scene_row(scene: Scene) -> Row:

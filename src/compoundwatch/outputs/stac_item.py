@@ -104,7 +104,12 @@ def _item(site: Site, answer: SiteState, used: Sequence[Scene], result: WatchRes
     import pystac
 
     run = result.provenance
-    told = {**rows.place(site), **rows.answer(answer), **rows.origin(site), "run_id": run.run_id}
+    told = {
+        **rows.place(site),
+        **rows.answer(answer, rows.probability_called(result)),
+        **rows.origin(site),
+        "run_id": run.run_id,
+    }
     times = sorted(utc(scene.acquired) for scene in used)
     sensors = ", ".join(sensor.title for sensor in result.sensors)
     return pystac.Item(

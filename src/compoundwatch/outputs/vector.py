@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ DECIMALS = 7
 """Of longitude and latitude: about a centimetre (RFC 7946, section 11.2, asks for no more than is meant)."""
 GPKG_VERSION = "1.2"
 """Understood by the GDAL of QGIS 3.22, which warns about later versions."""
+GEOMETRY_COLUMN = "geom"
+STYLE_TABLE = "layer_styles"
 FOUR_NEIGHBOURS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 
 
@@ -285,25 +287,30 @@ def write_geojson(
 class Layer:
     """One layer or table of a GeoPackage: its fields, its rows with their geometry, and what it holds.
 
-    ``frame`` holds the rows instead where there are many and none has a geometry. ``mapped`` False = attribute table.
+    ``frame`` holds the rows instead where there are many and none has a geometry. ``geometry`` None = attribute table.
     """
 
     title: str
     fields: Sequence[Field]
     rows: Sequence[tuple[BaseGeometry | None, Row]] = ()
     frame: pd.DataFrame | None = None
-    mapped: bool = False
+    geometry: Literal["Point", "MultiPolygon"] | None = None
 
 
 def write_geopackage(
-    path: Path, layers: Mapping[str, Layer], created: dt.datetime, metadata: Mapping[str, str]
+    path: Path,
+    layers: Mapping[str, Layer],
+    created: dt.datetime,
+    metadata: Mapping[str, str],
+    styles: Mapping[str, str] | None = None,
 ) -> None:
-    """Write layers (multipolygons in EPSG:4326) and attribute tables into one GeoPackage with real date fields.
+    """Write layers (in EPSG:4326) and attribute tables into one GeoPackage with real date fields.
 
     Parameters
     ----------
     created : time written into the file in place of the clock, so that equal results make equal files.
     metadata : written into the file's own metadata table.
+    styles : QGIS styles by the name of their layer, which QGIS takes from the file's table "layer_styles".
 
     Raises
     ------
@@ -316,6 +323,8 @@ def write_geopackage(
         for k, (name, layer) in enumerate(layers.items()):
             first = {"dataset_metadata": dict(metadata), "dataset_options": {"VERSION": GPKG_VERSION}} if k == 0 else {}
             _write_layer(path, name, layer, first)
+        if styles:
+            _write_styles(path, layers, styles, created)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FieldError) as error:
         raise OutputError(f"{path.name} cannot be written: {error}") from error
     finally:
@@ -328,10 +337,10 @@ def _write_layer(path: Path, name: str, layer: Layer, first: Mapping[str, Any]) 
     arrays, masks = zip(*(_column(field, layer) for field in layer.fields), strict=True)
     options = {"DESCRIPTION": layer.title, "FID": "fid"}
     wkb = None
-    if layer.mapped:
-        shapes = [None if g is None else shapely.to_wkb(shapely.MultiPolygon(_polygons(g))) for g, _ in layer.rows]
-        wkb = np.array(shapes, dtype=object)
-        options["GEOMETRY_NAME"] = "geom"
+    if layer.geometry:
+        shapes = [shapely.MultiPolygon(_polygons(g)) if g and layer.geometry != "Point" else g for g, _ in layer.rows]
+        wkb = np.array([None if shape is None else shapely.to_wkb(shape) for shape in shapes], dtype=object)
+        options["GEOMETRY_NAME"] = GEOMETRY_COLUMN
     utc_code = np.full(len(arrays[0]), 100, dtype=np.int8)  # GDAL's number for "this time is UTC"
     write(
         path,
@@ -341,11 +350,43 @@ def _write_layer(path: Path, name: str, layer: Layer, first: Mapping[str, Any]) 
         field_mask=list(masks),
         layer=name,
         driver="GPKG",
-        geometry_type="MultiPolygon" if layer.mapped else None,
-        crs="EPSG:4326" if layer.mapped else None,
+        geometry_type=layer.geometry,
+        crs="EPSG:4326" if layer.geometry else None,
         gdal_tz_offsets={f.name: utc_code for f in layer.fields if f.kind == "datetime"},
         layer_options=options,
         **first,
+    )
+
+
+def _write_styles(path: Path, layers: Mapping[str, Layer], styles: Mapping[str, str], created: dt.datetime) -> None:
+    """The table in which QGIS keeps styles inside a GeoPackage, as its database manager writes it."""
+    from pyogrio.raw import write
+
+    names = list(styles)
+    columns: dict[str, Any] = {
+        "f_table_catalog": [""] * len(names),
+        "f_table_schema": [""] * len(names),
+        "f_table_name": names,
+        "f_geometry_column": [GEOMETRY_COLUMN if layers[name].geometry else "" for name in names],
+        "styleName": names,
+        "styleQML": [styles[name] for name in names],
+        "styleSLD": [""] * len(names),
+        "useAsDefault": np.ones(len(names), dtype=bool),
+        "description": [layers[name].title for name in names],
+        "owner": [""] * len(names),
+        "ui": [None] * len(names),
+        "update_time": np.full(len(names), np.datetime64(utc(created).replace(tzinfo=None), "ms")),
+    }
+    write(
+        path,
+        None,
+        [np.array(values, dtype=None if isinstance(values, np.ndarray) else object) for values in columns.values()],
+        list(columns),
+        layer=STYLE_TABLE,
+        driver="GPKG",
+        geometry_type=None,
+        gdal_tz_offsets={"update_time": np.full(len(names), 100, dtype=np.int8)},
+        layer_options={"DESCRIPTION": "Styles that QGIS loads with the layers", "FID": "id"},
     )
 
 
