@@ -34,8 +34,8 @@ from compoundwatch.sensors.sentinel2 import SENSOR
 from compoundwatch.simulate import sentinel2 as satellite
 from compoundwatch.simulate.fields import cloudy_field
 from compoundwatch.stack import offsets as rule
+from compoundwatch.stack.bands import _sampled, _weighted
 from compoundwatch.stack.coregister import Shift, align
-from compoundwatch.stack.load import _sampled, _weighted
 from compoundwatch.stack.survey import frame_around
 
 DEFAULT_SHARED = Path(__file__).resolve().parents[2] / "shared"

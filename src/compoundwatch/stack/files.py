@@ -9,6 +9,7 @@ A file is hostile until checked: the pieces that have to be read at once, and al
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
@@ -77,6 +78,40 @@ def opened(asset: Asset, tokens: Tokens = TOKENS) -> Iterator[Any]:
         raise
     if remote.failure:
         raise remote.failure
+
+
+class Bytes(Protocol):
+    """A file that can be read in part."""
+
+    def bytes_at(self, start: int, size: int) -> bytes:
+        """Bytes of the file; fewer at its end.
+
+        Raises
+        ------
+        StackError : they cannot be fetched.
+        """
+        ...
+
+
+@contextmanager
+def source_bytes(asset: Asset) -> Iterator[Bytes]:
+    """The bytes of a band's file, wherever it is."""
+    if asset.href.startswith(("https://", "http://")):
+        yield Remote(asset)
+    else:
+        with open(asset.href, "rb", buffering=0) as file:
+            yield _Local(file)
+
+
+class _Local:
+    """A file of this machine."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file.fileno()
+        self._size = os.fstat(self._file).st_size
+
+    def bytes_at(self, start: int, size: int) -> bytes:
+        return os.pread(self._file, max(0, min(size, self._size - start)), start)
 
 
 def _check(source: Any) -> None:
