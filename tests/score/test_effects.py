@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compoundwatch.score.effects import dates_to_try, difference, evidence, noise, templates, winsorise
+from compoundwatch.score.effects import (
+    dates_to_try,
+    difference,
+    evidence,
+    noise,
+    synthetic_weights,
+    templates,
+    winsorise,
+)
 
 START, END = 18_000, 19_095
 REFERENCE_END = START + 548
@@ -53,6 +61,25 @@ def test_difference_by_hand():
     assert d.tolist() == [-1.0, 1.5]
     np.testing.assert_array_equal(placebos[0], [0.0 - 3.0, 1.0 - 2.0])
     np.testing.assert_array_equal(placebos[2], [4.0 - 1.0, np.nan])
+
+
+def test_weights_of_controls_by_hand():
+    """The site is 2 + 0.7 a + 0.3 b before day 40; c, which runs against it, gets no weight."""
+    days = np.arange(0, 60, 2)
+    a, b = np.sin(days / 5), np.cos(days / 3)
+    after = days >= 40
+    site = pd.Series(2 + 0.7 * a + 0.3 * b - 5.0 * after, index=days)
+    table = np.array([a, b, -a])
+    np.testing.assert_allclose(synthetic_weights(site.to_numpy(), table, ~after), [0.7, 0.3, 0.0], atol=1e-4)
+    found, d, _, _ = difference(site, [pd.Series(c, index=days) for c in table], weighted_before=40)
+    np.testing.assert_allclose(d, np.where(found >= 40, -3.0, 2.0), atol=1e-3)
+
+
+def test_weights_sum_to_one_where_no_control_runs_like_the_site():
+    days = np.arange(30.0)
+    weights = synthetic_weights(-days, np.array([days, 2 * days]), days < 20)
+    np.testing.assert_allclose(weights, [1.0, 0.0], atol=1e-4)
+    np.testing.assert_array_equal(synthetic_weights(days, np.ones((4, 30)), days < 0), np.full(4, 0.25))
 
 
 def test_noise_is_told_apart():

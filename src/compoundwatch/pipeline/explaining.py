@@ -11,16 +11,22 @@ import numpy as np
 
 from compoundwatch import score, sensors
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import Site, SiteState, State, nearest
+from compoundwatch.model import ScoreSettings, Site, SiteState, State, nearest
 from compoundwatch.outputs.reading import StoredWatch, read_watch
 from compoundwatch.pipeline.inputs import day_number
+
+CENTRES = {
+    "weighted": "the median of its controls (a weighted mean of them instead)",
+    "median": "the weighted mean of its controls (their median instead)",
+}
+"""What is left out when a site is compared with the other middle of its controls."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """The answer for a site taken apart.
 
-    ``without`` maps what was left out ("sensor ..." or "its controls") to the state that the rest would give.
+    ``without`` maps what was left out ("sensor ...", "its controls", one of CENTRES) to the state that the rest gives.
     ``left_out`` are the reasons why scenes of this site were not used, with how many of each, most frequent first.
     """
 
@@ -74,11 +80,16 @@ def explain(folder: Path | str, site_id: str, seed: int = 0) -> Explanation:
     }
     if said.n_controls:
         without["its controls"] = _again(stored, replace(site, controls=()), said.sensors, seed)
+        other = "weighted" if stored.settings.score.centre == "median" else "median"
+        swapped = stored.settings.score.model_copy(update={"centre": other})
+        without[CENTRES[other]] = _again(stored, site, said.sensors, seed, swapped)
     return Explanation(site, said, without, _left_out(stored, site_id))
 
 
-def _again(stored: StoredWatch, site: Site, names: Sequence[str], seed: int) -> SiteState:
-    """The state of a site from some of what was measured."""
+def _again(
+    stored: StoredWatch, site: Site, names: Sequence[str], seed: int, settings: ScoreSettings | None = None
+) -> SiteState:
+    """The state of a site from some of what was measured, or under other settings."""
     kept = {site.site_id, *site.controls}
     area = replace(stored.area, sites=(site, *(s for s in stored.area.sites if s.site_id in site.controls)))
     series = stored.series[stored.series["sensor"].isin(list(names)) & stored.series["site_id"].isin(kept)]
@@ -88,7 +99,7 @@ def _again(stored: StoredWatch, site: Site, names: Sequence[str], seed: int) -> 
         tuple(sensors.sensor(name) for name in names),
         {site.site_id: day_number(stored.reference_end)},
         next(s.as_of for s in stored.states if s.site_id == site.site_id),
-        stored.settings.score,
+        settings or stored.settings.score,
         stored.min_valid_fraction,
         np.random.default_rng(seed),
     )

@@ -88,8 +88,8 @@ def weigh_sites(
             sensor, look, feature = key
             controls = [table[c][key] for c in site.controls if key in table.get(c, {})]
             values = table[site.site_id][key]
-            share = own_share[sensor]
-            if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng, share):
+            share, weighted = own_share[sensor], settings.centre == "weighted"
+            if e := evidence(sensor, kinds[sensor], look, feature, values, controls, end, taus, rng, share, weighted):
                 found.append(e)
         weighed[site.site_id] = (found, seen)
     return weighed

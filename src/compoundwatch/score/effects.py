@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dpttrf, dpttrs
+from scipy.optimize import nnls
 from scipy.stats import norm
 
 from compoundwatch.formulas import DAYS_PER_YEAR, MAD_TO_SIGMA
@@ -89,17 +90,19 @@ class Evidence:
 
 
 def difference(
-    site: pd.Series, controls: Sequence[pd.Series]
+    site: pd.Series, controls: Sequence[pd.Series], weighted_before: int | None = None
 ) -> tuple[npt.NDArray[np.int64], Float64, Float64, list[Float64]]:
     """Line up a site with its controls by day.
 
     Parameters
     ----------
     site, controls : values (feature unit) indexed by day since 1970-01-01, NaN = not measured.
+    weighted_before : compare with the mean of the controls that ran most like the site before this day; None = with
+        their median.
 
     Returns
     -------
-    days int64 (n,), site minus the median of its controls float64 (n,), that median (n,; zeros without controls), and
+    days int64 (n,), site minus the middle of its controls float64 (n,), that middle (n,; zeros without controls), and
     per control its value minus the median of the other controls (n,; NaN where it was not measured).
     """
     days, values = _known(site)
@@ -109,6 +112,9 @@ def difference(
     enough = np.isfinite(table).sum(axis=0) >= MIN_CONTROLS
     days, values, table = days[enough], values[enough], table[:, enough]
     centre = _middle(table)
+    if weighted_before is not None:
+        filled = np.where(np.isfinite(table), table, centre)
+        centre = synthetic_weights(values, filled, days < weighted_before) @ filled
     others = [table[k] - _middle(np.delete(table, k, axis=0)) for k in range(len(controls))]
     return days, values - centre, centre, others
 
@@ -121,6 +127,30 @@ def _middle(table: Float64) -> Float64:
     low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(table) - 1)
     column = np.arange(table.shape[1])
     return np.asarray((ordered[low, column] + ordered[high, column]) / 2)
+
+
+def synthetic_weights(values: Float64, table: Float64, used: npt.NDArray[np.bool_]) -> Float64:
+    """Weights, none negative and their sum 1, with which the mean of the controls ran most like the site.
+
+    A lasting distance between the two does not count. Source: synthetic controls (Abadie, Diamond and Hainmueller
+    2010, doi:10.1198/jasa.2009.ap08746), by non-negative least squares.
+
+    Parameters
+    ----------
+    values : float64 (n,), the site. table : float64 (controls, n), no NaN. used : bool (n,), dates that count.
+
+    Returns
+    -------
+    float64 (controls,); equal weights where no date counts.
+    """
+    count = len(table)
+    if not used.any():
+        return np.full(count, 1 / count)
+    y = values[used] - values[used].mean()
+    x = table[:, used] - table[:, used].mean(axis=1, keepdims=True)
+    heavy = 1e3 * float(np.sqrt((x**2).sum() / count + (y**2).sum()) + 1e-9)  # makes the sum 1, but for a millionth
+    weights, _ = nnls(np.vstack([x.T, np.full(count, heavy)]), np.append(y, heavy))
+    return np.asarray(weights / weights.sum())
 
 
 def _known(series: pd.Series) -> tuple[npt.NDArray[np.int64], Float64]:
@@ -217,6 +247,7 @@ def evidence(
     taus: npt.NDArray[np.int64],
     rng: np.random.Generator,
     own_share: float = 1.0,
+    weighted: bool = False,
 ) -> Evidence | None:
     """Whiten a site's difference to its controls and fit every template at every date; None with too few dates.
 
@@ -227,8 +258,9 @@ def evidence(
     taus : int64 (m,), dates to try for a change, the same for all measurements of a site.
     rng : source of the simulated series for the p-value.
     own_share : how much (0-1) of what was measured is the site's own.
+    weighted : compare with a weighted mean of the controls instead of their median.
     """
-    days, raw, centre, placebos = difference(site, controls)
+    days, raw, centre, placebos = difference(site, controls, reference_end if weighted else None)
     n_before, n_after = int((days < reference_end).sum()), int((days >= reference_end).sum())
     if n_before < MIN_BEFORE or n_after < MIN_AFTER:
         return None

@@ -35,15 +35,25 @@ CHECKED_AT = (0.0, 0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Posterior:
-    """Probability of every state (sum 1); per changed state ``ways``: log weight of way and date, float64 (ways, m)."""
+    """Probability of every state (sum 1); per changed state ``ways``: log weight of way and date, float64 (ways, m).
+
+    Those weights are tempered by ``date_temper`` when a date is asked for: what a change does to a measurement follows
+    none of the ways exactly, and all measurements err together, so that their sum is too sure of the date.
+    """
 
     probability: Mapping[State, float]
     ways: Mapping[State, Float64]
     taus: Float64
+    date_temper: float
 
     def dates(self, state: State) -> Float64:
         """Probability of every date tried, given the state: float64 (m,), sum 1."""
-        return np.asarray(np.exp(logsumexp(self.ways[state], axis=0) - logsumexp(self.ways[state])))
+        return np.asarray(self.ways_and_dates(state).sum(axis=0))
+
+    def ways_and_dates(self, state: State) -> Float64:
+        """Probability of every way and date, given the state: float64 (ways, m), sum 1."""
+        weights = self.date_temper * self.ways[state]
+        return np.asarray(np.exp(weights - logsumexp(weights)))
 
 
 def log_bayes_factor(fit: tuple[Float64, Float64], mean: float, spread: float) -> Float64:
@@ -189,7 +199,8 @@ def posterior(weighing: Weighing) -> Posterior:
     logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
-    return Posterior(probability, ways, weighing.evidence[0].taus.astype(np.float64))
+    taus = weighing.evidence[0].taus.astype(np.float64)
+    return Posterior(probability, ways, taus, weighing.known.model.date_temper)
 
 
 def contributions(weighing: Weighing, found: Posterior, state: State) -> dict[str, float]:
@@ -231,7 +242,7 @@ def back_again(found: Posterior) -> int:
     """Median day on which a re-occupied site was used again: a departure plus the length of the pause."""
     lengths = np.array([int(way.removeprefix("pulse")) for way in SHAPES["pulse"]])
     days = (found.taus[None, :] + lengths[:, None]).ravel()
-    weights = np.exp(found.ways[State.REOCCUPIED] - logsumexp(found.ways[State.REOCCUPIED])).ravel()
+    weights = found.ways_and_dates(State.REOCCUPIED).ravel()
     order = np.argsort(days, kind="stable")
     return int(days[order][np.searchsorted(np.cumsum(weights[order]), 0.5)])
 
