@@ -122,6 +122,18 @@ def test_aligned_memory(rows: int) -> None:
     assert made.ctypes.data % 64 == 0
 
 
+def test_pick_takes_one_of_two_and_nothing_of_the_other() -> None:
+    @r.compiled
+    def best(x: np.ndarray, out: np.ndarray) -> None:
+        for k in range(x.size):
+            out[k] = r.pick(x[k] > out[k], x[k], out[k])
+
+    nan, inf = np.nan, np.inf
+    out = np.array([2, 2, nan, 2, inf, -inf, nan], np.float32)
+    best(np.array([1, 3, 1, nan, nan, -1, inf], np.float32), out)
+    np.testing.assert_array_equal(out, [2, 3, nan, 2, inf, -1, nan])
+
+
 def test_logarithm() -> None:
     @r.compiled
     def logs(x: np.ndarray, out: np.ndarray) -> None:

@@ -38,6 +38,7 @@ from compoundwatch.regression import (
     compiled_parallel,
     fit,
     load,
+    pick,
     prediction_errors,
 )
 
@@ -113,7 +114,7 @@ def add_up_errors(rows: F32, seen: F32, start: int, places: U32, total: F32, sta
             state[TOTAL + p] += error
             state[SQUARES + p] += error * error
             state[LAG + p] += error * state[HELD + p]
-            state[HELD + p] = error if n > ZERO else state[HELD + p]
+            state[HELD + p] = pick(n > ZERO, error, state[HELD + p])
         for p in range(TILE):
             places[p] = np.uint32(np.int32(state[AFTER + p]) * np.int32(TILE) + np.int32(p))
         for p in range(TILE):
@@ -136,15 +137,15 @@ def largest_windows(total: F32, lengths: I32, found: F32, state: F32) -> None:
             for p in range(TILE):
                 z = (total[k + h, p] - total[k, p]) * scale
                 more = (abs(z) > abs(state[TOP + p])) & (end <= state[AFTER + p])
-                state[TOP + p] = z if more else state[TOP + p]
-                state[BOTTOM + p] = begin if more else state[BOTTOM + p]
+                state[TOP + p] = pick(more, z, state[TOP + p])
+                state[BOTTOM + p] = pick(more, begin, state[BOTTOM + p])
         length = np.float32(h)
         for p in range(TILE):
             found[2 * i, p], found[2 * i + 1, p] = state[TOP + p], state[BOTTOM + p]
             more = abs(state[TOP + p]) > abs(state[BEST + p])
-            state[BEST + p] = state[TOP + p] if more else state[BEST + p]
-            state[BEST_BEGIN + p] = state[BOTTOM + p] if more else state[BEST_BEGIN + p]
-            state[BEST_END + p] = state[BEST_BEGIN + p] + length if more else state[BEST_END + p]
+            state[BEST + p] = pick(more, state[TOP + p], state[BEST + p])
+            state[BEST_BEGIN + p] = pick(more, state[BOTTOM + p], state[BEST_BEGIN + p])
+            state[BEST_END + p] = pick(more, state[BEST_BEGIN + p] + length, state[BEST_END + p])
 
 
 @compiled
@@ -173,10 +174,10 @@ def largest_step(rows: F32, seen: F32, start: int, fade: F32, state: F32) -> Non
             m, left = state[VIEWS + p] + state[NUMBER + p], state[AFTER + p] - state[NUMBER + p]
             gain = state[SUM + p] * state[SUM + p] * m
             more = (gain * state[BOTTOM + p] > state[TOP + p] * left) & (left >= SHORTEST_STEP) & (seen[t, p] > ZERO)
-            state[TOP + p] = gain if more else state[TOP + p]
-            state[BOTTOM + p] = left if more else state[BOTTOM + p]
-            state[STEP + p] = state[SUM + p] if more else state[STEP + p]
-            state[STEP_BEGIN + p] = state[NUMBER + p] if more else state[STEP_BEGIN + p]
+            state[TOP + p] = pick(more, gain, state[TOP + p])
+            state[BOTTOM + p] = pick(more, left, state[BOTTOM + p])
+            state[STEP + p] = pick(more, state[SUM + p], state[STEP + p])
+            state[STEP_BEGIN + p] = pick(more, state[NUMBER + p], state[STEP_BEGIN + p])
     for p in range(TILE):
         m, left = state[VIEWS + p] + state[STEP_BEGIN + p], state[AFTER + p] - state[STEP_BEGIN + p]
         state[STEP + p] *= np.sqrt(m * (m + left) / max(left, ONE))
@@ -196,10 +197,10 @@ def correlation_without_step(rows: F32, seen: F32, start: int, fade: F32, state:
         for p in range(TILE):
             n = seen[t, p]
             state[NUMBER + p] += n
-            change = state[SLOPE + p] * row[p] if state[NUMBER + p] > state[STEP_BEGIN + p] else ZERO
+            change = pick(state[NUMBER + p] > state[STEP_BEGIN + p], state[SLOPE + p] * row[p], ZERO)
             left = (rows[t, p] - change) * n
             state[SUM + p] += left * state[HELD + p]
-            state[HELD + p] = left if n > ZERO else state[HELD + p]
+            state[HELD + p] = pick(n > ZERO, left, state[HELD + p])
     for p in range(TILE):
         squares = state[SIZE + p] + state[SQUARES + p] - state[STEP + p] * state[STEP + p]
         state[RHO + p] = state[SUM + p] / max(squares, TINY)
@@ -219,7 +220,8 @@ def correlation_without_mean(total: F32, begin: int, end: int, state: F32) -> No
         mean = state[BOTTOM + p] / views
         products = state[CROSS + p] + state[LAG + p] - mean * state[TOP + p] + mean * mean * (views - ONE)
         squares = state[SIZE + p] + state[SQUARES + p] - mean * state[BOTTOM + p]
-        state[RHO + p] = min(state[RHO + p], products / max(squares, TINY))
+        rho = products / max(squares, TINY)
+        state[RHO + p] = pick(rho < state[RHO + p], rho, state[RHO + p])
 
 
 @compiled
@@ -247,7 +249,7 @@ def variance_of_sum(rho: Any, length: Any) -> Any:
     """
     power, square, left = ONE, rho, np.int32(length)
     for _ in range(12):
-        power = power * square if left & np.int32(1) else power
+        power = pick((left & np.int32(1)) > np.int32(0), power * square, power)
         square *= square
         left >>= np.int32(1)
     rest = ONE - rho
@@ -263,10 +265,10 @@ def choose_window(found: F32, lengths: I32, state: F32) -> None:
         for p in range(TILE):
             z = found[2 * i, p] / np.sqrt(variance_of_sum(state[RHO + p], length))
             more = abs(z) > abs(state[STATISTIC + p])
-            state[STATISTIC + p] = z if more else state[STATISTIC + p]
-            state[BEST + p] = found[2 * i, p] if more else state[BEST + p]
-            state[BEST_BEGIN + p] = found[2 * i + 1, p] if more else state[BEST_BEGIN + p]
-            state[BEST_END + p] = state[BEST_BEGIN + p] + length if more else state[BEST_END + p]
+            state[STATISTIC + p] = pick(more, z, state[STATISTIC + p])
+            state[BEST + p] = pick(more, found[2 * i, p], state[BEST + p])
+            state[BEST_BEGIN + p] = pick(more, found[2 * i + 1, p], state[BEST_BEGIN + p])
+            state[BEST_END + p] = pick(more, state[BEST_BEGIN + p] + length, state[BEST_END + p])
 
 
 @compiled
@@ -289,14 +291,14 @@ def place_of_window(total: F32, state: F32) -> None:
             gain = sum_left * sum_left
             same = sum_left * state[BEST + p] > ZERO
             more = same & (views > ZERO) & (gain * state[BOTTOM + p] > state[TOP + p] * views)
-            state[TOP + p] = gain if more else state[TOP + p]
-            state[BOTTOM + p] = views if more else state[BOTTOM + p]
-            state[BEGIN + p] = at if more else state[BEGIN + p]
+            state[TOP + p] = pick(more, gain, state[TOP + p])
+            state[BOTTOM + p] = pick(more, views, state[BOTTOM + p])
+            state[BEGIN + p] = pick(more, at, state[BEGIN + p])
     for p in range(TILE):
         same = state[STEP + p] * state[BEST + p] > ZERO
         step = same & (state[STEP + p] * state[STEP + p] * state[BOTTOM + p] > state[TOP + p])
-        state[BEGIN + p] = state[STEP_BEGIN + p] if step else state[BEGIN + p]
-        state[END + p] = state[AFTER + p] if step else state[END + p]
+        state[BEGIN + p] = pick(step, state[STEP_BEGIN + p], state[BEGIN + p])
+        state[END + p] = pick(step, state[AFTER + p], state[END + p])
 
 
 @compiled
@@ -321,11 +323,11 @@ def whiten(rows: F32, seen: F32, start: int, places: U32, total: F32, state: F32
     for t in range(start, rows.shape[0] - 1):
         for p in range(TILE):
             error, n = rows[t, p], seen[t, p]
-            scale = state[SLOPE + p] if state[NUMBER + p] > ZERO else ONE
+            scale = pick(state[NUMBER + p] > ZERO, state[SLOPE + p], ONE)
             fresh = (error - state[RHO + p] * state[HELD + p]) * scale
             state[NUMBER + p] += n
-            state[SUM + p] = fresh if n > ZERO else state[SUM + p]
-            state[HELD + p] = error if n > ZERO else state[HELD + p]
+            state[SUM + p] = pick(n > ZERO, fresh, state[SUM + p])
+            state[HELD + p] = pick(n > ZERO, error, state[HELD + p])
         for p in range(TILE):
             places[p] = np.uint32(np.int32(state[NUMBER + p]) * np.int32(TILE) + np.int32(p))
         for p in range(TILE):
@@ -343,13 +345,14 @@ def largest_run(fresh: F32, length: int, state: F32) -> None:
         state[BOTTOM : BOTTOM + TILE] = -LARGEST
         for j in range(k + 1, k + length + 1):
             for p in range(TILE):
-                state[TOP + p] = min(state[TOP + p], fresh[j, p])  # zero beyond the last view, which is no anomaly
-                state[BOTTOM + p] = max(state[BOTTOM + p], fresh[j, p])
+                error = fresh[j, p]  # zero beyond the last view, which is no anomaly
+                state[TOP + p] = pick(error < state[TOP + p], error, state[TOP + p])
+                state[BOTTOM + p] = pick(error > state[BOTTOM + p], error, state[BOTTOM + p])
         for p in range(TILE):
             size = max(state[TOP + p], ZERO) + min(state[BOTTOM + p], ZERO)
             more = abs(size) > abs(state[STATISTIC + p])
-            state[STATISTIC + p] = size if more else state[STATISTIC + p]
-            state[BEGIN + p] = at if more else state[BEGIN + p]
+            state[STATISTIC + p] = pick(more, size, state[STATISTIC + p])
+            state[BEGIN + p] = pick(more, at, state[BEGIN + p])
 
 
 @compiled
@@ -364,13 +367,13 @@ def end_of_run(first: F32, seen: F32, start: int, state: F32) -> None:
             state[NUMBER + p] += seen[start + t, p]
             views = state[NUMBER + p] - state[BEGIN + p]
             on = (seen[start + t, p] > ZERO) & (views > ZERO)
-            state[SUM + p] += first[t, p] if on else ZERO
+            state[SUM + p] += pick(on, first[t, p], ZERO)
             gain = state[SUM + p] * state[SUM + p]
             more = on & (state[SUM + p] * state[STATISTIC + p] > ZERO)
             more = more & (gain * state[BOTTOM + p] > state[TOP + p] * views)
-            state[TOP + p] = gain if more else state[TOP + p]
-            state[BOTTOM + p] = views if more else state[BOTTOM + p]
-            state[END + p] = state[NUMBER + p] if more else state[END + p]
+            state[TOP + p] = pick(more, gain, state[TOP + p])
+            state[BOTTOM + p] = pick(more, views, state[BOTTOM + p])
+            state[END + p] = pick(more, state[NUMBER + p], state[END + p])
 
 
 @compiled
@@ -386,7 +389,7 @@ def mean_effect(first: F32, seen: F32, waves: F32, start: int, state: F32) -> No
         for p in range(TILE):
             n = seen[start + t, p]
             state[NUMBER + p] += n
-            on = n if (state[NUMBER + p] > state[BEGIN + p]) & (state[NUMBER + p] <= state[END + p]) else ZERO
+            on = pick((state[NUMBER + p] > state[BEGIN + p]) & (state[NUMBER + p] <= state[END + p]), n, ZERO)
             state[COUNT + p] += on
             state[MEAN + p] += on * first[t, p]
             state[MEAN_C + p] += on * c
@@ -401,7 +404,7 @@ def mean_effect(first: F32, seen: F32, waves: F32, start: int, state: F32) -> No
         for p in range(TILE):
             n = seen[start + t, p]
             state[NUMBER + p] += n
-            on = n if (state[NUMBER + p] > state[BEGIN + p]) & (state[NUMBER + p] <= state[END + p]) else ZERO
+            on = pick((state[NUMBER + p] > state[BEGIN + p]) & (state[NUMBER + p] <= state[END + p]), n, ZERO)
             state[EXTRA + p] += on * min(max(first[t, p] - state[MEAN + p], -state[LIMIT + p]), state[LIMIT + p])
     for p in range(TILE):
         state[MEAN + p] += state[EXTRA + p] / max(state[COUNT + p], ONE)
@@ -419,20 +422,20 @@ def sharpen_date(first: F32, seen: F32, start: int, state: F32) -> None:
     state[NUMBER : NUMBER + TILE] = state[AFTER : AFTER + TILE]
     for p in range(TILE):
         state[BOTTOM + p] = HALF * abs(state[MEAN + p])
-        state[SLOPE + p] = ONE if state[MEAN + p] > ZERO else -ONE
+        state[SLOPE + p] = pick(state[MEAN + p] > ZERO, ONE, -ONE)
     for back in range(first.shape[0]):
         at = first.shape[0] - 1 - back
         t, row = np.uint32(start + at), np.uint32(at)  # an index that might be negative would cost vector instructions
         date = np.float32(start + at)
         for p in range(TILE):
             half, n = state[BOTTOM + p], seen[t, p]
-            on = n if state[NUMBER + p] <= state[END + p] else ZERO
+            on = pick(state[NUMBER + p] <= state[END + p], n, ZERO)
             gain = min(max(first[row, p] * state[SLOPE + p] - half, -half), half)
             state[NUMBER + p] -= n
             state[SUM + p] += on * gain
             more = (on > ZERO) & (state[SUM + p] > state[TOP + p])
-            state[TOP + p] = state[SUM + p] if more else state[TOP + p]
-            state[BEGIN + p] = date if more else state[BEGIN + p]
+            state[TOP + p] = pick(more, state[SUM + p], state[TOP + p])
+            state[BEGIN + p] = pick(more, date, state[BEGIN + p])
 
 
 @compiled
@@ -472,9 +475,9 @@ def _write(
         size = state[STATISTIC + p] / max(state[SIGMA + p], TINY)
         least, fewest = np.float32(enough[0]), np.float32(enough[1])
         known = (state[VIEWS + p] >= least) & (state[AFTER + p] >= fewest)
-        state[STATISTIC + p] = size if known else NAN
-        state[MEAN + p] = state[MEAN + p] if known else NAN
-        state[EXTRA + p] = spread if known else NAN
+        state[STATISTIC + p] = pick(known, size, NAN)
+        state[MEAN + p] = pick(known, state[MEAN + p], NAN)
+        state[EXTRA + p] = pick(known, spread, NAN)
     for p in range(count):
         statistic[at + p] = state[STATISTIC + p]
         effect[at + p] = state[MEAN + p]

@@ -33,6 +33,7 @@ from compoundwatch.regression import (
     fit,
     load,
     log32,
+    pick,
     prediction_errors,
 )
 
@@ -181,8 +182,8 @@ def _error_of_view(image: F32, at: int, count: int, wave: F32, row: F32, seen: F
     for p in range(count):
         v = part[p]
         ok = abs(v) < LARGEST
-        row[0, p] = v - state[SHIFT + p] if ok else np.float32(0)
-        seen[0, p] = ONE if ok else np.float32(0)
+        row[0, p] = pick(ok, v - state[SHIFT + p], np.float32(0))
+        seen[0, p] = pick(ok, ONE, np.float32(0))
     prediction_errors(row, seen, wave, 0, state)
 
 
@@ -200,8 +201,8 @@ def _cumulate(row: F32, seen: F32, state: F32) -> None:
     for p in range(TILE):
         excess = row[1, p] - log32(row[2, p])
         more = excess > state[ALARM + p]
-        state[ALARM + p] = excess if more else state[ALARM + p]
-        state[SIDE + p] = np.sign(state[TOTAL + p]) if more else state[SIDE + p]
+        state[ALARM + p] = pick(more, excess, state[ALARM + p])
+        state[SIDE + p] = pick(more, np.sign(state[TOTAL + p]), state[SIDE + p])
 
 
 @compiled_parallel
