@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compoundwatch.model import PairChange, Provenance, Role, Site, WatchResult
-from compoundwatch.outputs.staging import check_folder, files_in, staged
+from compoundwatch.outputs.staging import check_folder, files_in, staged, stands, sweep
 
 if TYPE_CHECKING:
     from affine import Affine
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["check_folder", "write_compare", "write_watch"]
+__all__ = ["check_folder", "stands", "sweep", "write_compare", "write_watch"]
 
 
 def write_watch(
@@ -27,6 +27,7 @@ def write_watch(
     report: bool = True,
     hash_imagery: bool = True,
     min_patch_m2: float = 400.0,
+    store: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write everything one run of the main job found.
 
@@ -39,6 +40,7 @@ def write_watch(
     rasters, report : False = leave these files out.
     hash_imagery : False = do not read local files of imagery for their SHA-256.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
+    store : the run and its hash in the store of the workspace; None = there is none.
 
     Returns
     -------
@@ -85,11 +87,12 @@ def write_watch(
             "watch",
             counts,
             runlog.head(folder),
-            more=manifest.watch_members(result, answers),
+            more={**manifest.watch_members(result, answers), **({"store": store} if store else {})},
             details={**details, **shots},
             scenes=result.scenes,
             skipped=result.skipped,
             hash_imagery=hash_imagery,
+            earlier=folder,
         )
         runlog.append(folder, aside)
         written = files_in(aside)

@@ -18,7 +18,7 @@ from compoundwatch.model import shown
 from compoundwatch.outputs import agreement
 from compoundwatch.outputs.manifest import MANIFEST_VERSION
 from compoundwatch.outputs.runlog import LOG, line_hash, line_of, split_lines, text_of
-from compoundwatch.outputs.staging import MANIFEST, sha256
+from compoundwatch.outputs.staging import CACHE, MANIFEST, WORKING, sha256
 from compoundwatch.outputs.strict_json import MAX_JSON_BYTES, parse_json, read_json
 
 MAX_FILES = 100_000
@@ -116,6 +116,8 @@ def plain_text(value: object) -> str:
 def files_of(folder: Path) -> dict[str, int]:
     """Every file below a folder: its path relative to it, with "/", and its size in bytes.
 
+    What a workspace keeps in its folder CACHE is no part of a result and is not looked at.
+
     Raises
     ------
     SettingsError : it is no folder, or holds links, devices, too many files, or what cannot be read.
@@ -140,7 +142,7 @@ def files_of(folder: Path) -> dict[str, int]:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Everything below a folder that is no folder; links are not followed."""
-    waiting = [folder]
+    waiting, passed = [folder], folder / CACHE
     while waiting:
         home = waiting.pop()
         try:
@@ -150,7 +152,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             raise SettingsError(f"{folder}: {plain_text(home.name)} cannot be read ({_why(error)})") from error
         for path, status in inside:
             if stat.S_ISDIR(status.st_mode):
-                waiting.append(path)
+                waiting += [path] if path != passed else []
             else:
                 yield path, status
 
@@ -242,7 +244,7 @@ def _check_files(folder: Path, there: Mapping[str, int], manifest: Mapping[str, 
             found.append(Difference(Fault.SWAPPED, name, text))
         else:
             found.append(Difference(Fault.CHANGED, name, _changed(name, there[name], entry["bytes"])))
-    for name in sorted(set(there) - set(listed) - {MANIFEST, LOG}):
+    for name in sorted(set(there) - set(listed) - {MANIFEST, LOG, *WORKING}):
         text = f"{plain_text(name)} is not part of the result: the manifest does not list it"
         found.append(Difference(Fault.EXTRA, plain_text(name), text))
     return found

@@ -103,6 +103,7 @@ def write_manifest(
     scenes: Sequence[Scene] = (),
     skipped: Sequence[Skipped] = (),
     hash_imagery: bool = True,
+    earlier: Path | None = None,
 ) -> Path:
     """Describe a finished folder in its manifest.json.
 
@@ -116,6 +117,7 @@ def write_manifest(
     details : per output file (path relative to ``folder``, with "/") what else is to be said of it.
     scenes, skipped : what was used, and what was left out and why.
     hash_imagery : False = do not read the local files of the scenes once more for their SHA-256.
+    earlier : folder of an earlier result, from whose manifest the SHA-256 of scenes that it used is taken.
     """
     outputs = [
         {
@@ -126,7 +128,7 @@ def write_manifest(
         }
         for path in files_in(folder)
     ]
-    known: dict[Path, dict[str, Any]] = {}
+    known = _hashed(earlier, scenes) if earlier else {}
     entries = clean(plain([scene_entry(scene, known if hash_imagery else None) for scene in scenes]))
     described = {
         "manifest_version": MANIFEST_VERSION,
@@ -202,6 +204,25 @@ def public_href(href: str, catalog: str) -> str:
     parts = path.parts
     inside = parts[parts.index(catalog) + 1 :] if catalog in parts[:-1] else parts[-1:]
     return "/".join(inside)
+
+
+def _hashed(folder: Path, scenes: Sequence[Scene]) -> dict[Path, dict[str, Any]]:
+    """Size and SHA-256 of local files as an earlier manifest has them, where scene and size are the same."""
+    try:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["scenes"]
+        earlier = {entry["id"]: entry for entry in told}
+        known = {}
+        for scene in scenes:
+            entry = earlier.get(scene.scene_id)
+            if entry is None or entry["processing"] != scene.processing:
+                continue
+            for name, asset in scene.assets.items():
+                path, file = local_path(asset.href), entry["assets"].get(name, {})
+                if path and "sha256" in file and path.is_file() and path.stat().st_size == file["bytes"]:
+                    known[path] = {"bytes": file["bytes"], "sha256": file["sha256"]}
+        return known
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _local_content(href: str, known: dict[Path, dict[str, Any]] | None) -> dict[str, Any]:

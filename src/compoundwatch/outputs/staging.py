@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,11 @@ from compoundwatch.errors import OutputError
 
 MANIFEST = "manifest.json"
 BACKUP = ".previous"
+STORE = "store.gpkg"
+"""What a workspace remembers: written in transactions, never replaced, so it may be open elsewhere."""
+WORKING = (STORE, f"{STORE}-journal", f"{STORE}-wal", f"{STORE}-shm", "store.lock")
+"""Files of a workspace that are no part of a result; neither is what lies in its folder CACHE."""
+CACHE = "cache"
 SQLITE_COMPANIONS = ("-wal", "-journal")
 """Endings of the files that SQLite keeps beside a database while a program has it open."""
 
@@ -69,6 +75,24 @@ def staged(folder: Path) -> Iterator[Path]:
                 _unmake(made)
 
 
+def sweep(folder: Path) -> None:
+    """Take away what runs that were killed left half written beside or in a folder; for its only user to call."""
+    for home in (folder.resolve().parent, folder):
+        for path in home.glob(f"{_prefix(folder)}*"):
+            if re.fullmatch(r"[a-z0-9_]{8}", path.name.removeprefix(_prefix(folder))):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def stands(folder: Path, run_id: str) -> bool:
+    """Whether a folder still holds all files of a run, of the sizes that were written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        sizes = {str(entry["path"]): entry["bytes"] for entry in manifest["outputs"]}
+        return bool(manifest["run_id"] == run_id) and all((folder / p).stat().st_size == n for p, n in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def files_in(folder: Path) -> list[Path]:
     """All files of a folder, as paths relative to it, sorted, the manifest last."""
     found = (Path(home, name).relative_to(folder) for home, _, names in os.walk(folder) for name in names)
@@ -112,9 +136,16 @@ def _unmake(made: Sequence[Path]) -> None:
             path.rmdir()
 
 
+def _prefix(folder: Path) -> str:
+    """How the names of the folders begin in which the results of this folder, and of no other beside it, are made."""
+    name = folder.resolve().name
+    short = name if len(name) <= 40 else f"{name[:31]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f".{short}-unfinished-"
+
+
 def _aside(folder: Path) -> Path:
+    prefix = _prefix(folder)
     folder = folder.resolve()
-    prefix = f".{folder.name[:40]}-unfinished-"
     inside = folder.stat().st_dev != folder.parent.stat().st_dev
     if not inside:
         with suppress(OSError):
@@ -133,7 +164,7 @@ def _refuse_open_databases(folder: Path) -> None:
     if not folder.is_dir():
         return
     for database in folder.glob("*.gpkg"):
-        for ending in SQLITE_COMPANIONS:
+        for ending in SQLITE_COMPANIONS if database.name != STORE else ():
             companion = database.with_name(database.name + ending)
             if companion.exists():
                 raise OutputError(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compoundwatch.errors import StoreError
+from compoundwatch.model import shown
 from compoundwatch.outputs.bundle import write_bundle
-from compoundwatch.outputs.evidence import Verification
+from compoundwatch.outputs.evidence import Difference, Fault, Verification, read_manifest
 from compoundwatch.outputs.evidence import verify as verify_folder
 from compoundwatch.outputs.manifest import plain
+from compoundwatch.store import STORE, reading
 
 
 def verify(folder: Path | str, *, seal: str | None = None) -> Verification:
@@ -25,7 +29,23 @@ def verify(folder: Path | str, *, seal: str | None = None) -> Verification:
     ------
     SettingsError : the folder cannot be verified: it is no result, or holds what may not be trusted.
     """
-    return verify_folder(Path(folder), seal)
+    found = verify_folder(Path(folder), seal)
+    if not (Path(folder) / STORE).is_file():
+        return found
+    return replace(found, differences=(*found.differences, *_store_differences(Path(folder))))
+
+
+def _store_differences(folder: Path) -> list[Difference]:
+    """What is no more as it was added to the store, and whether the result is that of a run that it holds."""
+    told = read_manifest(folder).get("store")
+    try:
+        with reading(folder) as ledger:
+            texts = ledger.check()
+            if isinstance(told, dict) and ledger.hash_of(told.get("run")) != told.get("sha256"):
+                texts.append(f"run {shown(told.get('run'))}, which wrote this result, is not in it as it was")
+    except StoreError as error:
+        texts = [str(error)]
+    return [Difference(Fault.CHANGED, STORE, f"{STORE}: {text}") for text in texts]
 
 
 def describe_verification(found: Verification) -> dict[str, Any]:

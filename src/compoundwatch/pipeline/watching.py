@@ -1,82 +1,43 @@
-"""The main job: from areas and a catalogue to the state of every site."""
+"""The main job: from areas and a catalogue to the state of every site, in a workspace that is gone on with."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import xarray as xr
 
-from compoundwatch import aoi, catalogs, detectors, outputs, score, sensors, stack
-from compoundwatch.catalogs import Catalog
-from compoundwatch.errors import NoScene, SettingsError, StackError
-from compoundwatch.grid import Grid, pixel_mask, project, widen
-from compoundwatch.model import (
-    AreaOfInterest,
-    InputFile,
-    Picture,
-    Scene,
-    Sensor,
-    SeriesDetector,
-    Settings,
-    Site,
-    SiteChange,
-    Skipped,
-    WatchResult,
-    check_change_map,
-    check_stack,
-)
-from compoundwatch.pipeline.inputs import day_number, input_files, named, provenance, read_area, read_settings
+from compoundwatch import outputs, score, store
+from compoundwatch.errors import NoScene
+from compoundwatch.model import AreaOfInterest, InputFile, Provenance, Settings, Site, Skipped, WatchResult
+from compoundwatch.pipeline.continuing import check_clock, check_places, continued, proposed_before
+from compoundwatch.pipeline.controls import with_controls
+from compoundwatch.pipeline.inputs import input_files, named, provenance, read_area, read_settings
+from compoundwatch.pipeline.judging import Judgement, Tables, judge, record
+from compoundwatch.pipeline.measuring import Part, digest_of, look
+from compoundwatch.pipeline.planning import Plan, only, plan
 from compoundwatch.pipeline.progress import Progress, silent
+from compoundwatch.store import FINISHED, NOTHING_NEW, Kept, Workspace
 
 DEFAULT_SENSORS = ("sentinel2",)
-DEFAULT_YEARS = 3
-PICTURE_SIDE_M = 2_000.0
-"""Pictures show at most so many metres around the centre of a site."""
-CONTROLS_PROPOSED = 8
-LAND_COVER_SCENES = 3
-TOWN_REACH_M = 60_000.0
+KIND = "pixels"
+"""Name of what a workspace keeps of the pixels of a place."""
+
+Parts = Mapping[str, Sequence[Part]]
+"""What is known of every place, one part per sensor, by its id."""
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What does not change from place to place within a run; ``catalogs`` by the name of the sensor."""
+class _Open:
+    """The workspace of a run and the number of the run in it."""
 
-    catalogs: Mapping[str, Catalog]
-    sensors: tuple[Sensor, ...]
-    detector: SeriesDetector
-    start: dt.date
-    end: dt.date
-    reference_end: dt.date
-    settings: Settings
-    progress: Progress
-
-    @property
-    def reference_day(self) -> int:
-        return day_number(self.reference_end)
-
-    @property
-    def names(self) -> str:
-        """Names of the catalogues."""
-        return ", ".join(dict.fromkeys(c.name for c in self.catalogs.values()))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What was measured at one polygon."""
-
-    series: tuple[pd.DataFrame, ...] = ()
-    changes: tuple[SiteChange, ...] = ()
-    scenes: tuple[Scene, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
-    pictures: tuple[Picture | None, Picture | None] = (None, None)
-    frames: tuple[Picture, ...] = ()
+    workspace: Workspace
+    run: int
 
 
 def watch(
@@ -92,372 +53,239 @@ def watch(
     settings: Settings | Path | str | None = None,
     now: dt.datetime | None = None,
     seed: int = 0,
+    wait_s: float = 0.0,
+    renew: bool = False,
     progress: Progress = silent,
 ) -> WatchResult:
     """Find what changed at the sites of an area, when, which way, and how surely.
 
+    With ``out``, the folder is a workspace (docs/workspace.md): a later run into it asks for what is new, reads that
+    alone, and adds to what was said.
+
     Parameters
     ----------
     area : areas, or the path of their GeoJSON file.
-    out : folder that gets the result files; None = write nothing.
+    out : workspace, which also gets the result files; None = write nothing.
     catalog : where imagery is found: addresses of STAC APIs, short names of ``catalogs.KNOWN``, folders with a
         ``catalog.json`` or with granules. The first that has a sensor is asked for it, the next one where that fails
         or has gaps; none named = all of KNOWN.
     sensor_names : which sensors to use.
     sites : ids of the sites to watch; empty = all.
-    start, end : first and last day of imagery; default: the last three years up to ``now``.
+    start, end : first and last day of imagery; default: those of the workspace up to ``now``, in a new one the last
+        three years.
     events : path of a CSV file of dated events, read along with the file of areas.
     settings : settings, or the path of their TOML file.
     now : the time of the run (UTC); default: the clock.
     seed : seed of the simulated series behind the p-values.
+    wait_s : seconds to wait for another run to leave the workspace.
+    renew : go on in a workspace that rests on other settings or outlines, and do anew what depends on them.
     progress : told what is being done.
 
     Raises
     ------
-    AreaError, SettingsError : an input is wrong.
+    AreaError, SettingsError : an input is wrong, or is another than before in this workspace.
     NoScene : the catalogue holds no scene of any of the places.
     CatalogError : the catalogue does not answer.
+    StoreError : the workspace is in use, cannot be written, or is damaged.
     OutputError : the results cannot be written.
     """
     now = now or dt.datetime.now(dt.UTC)
     chosen = settings if isinstance(settings, Settings) else read_settings(Path(settings) if settings else None)
     inputs = input_files(area=area, events=events, settings=settings)
     region = area if isinstance(area, AreaOfInterest) else read_area(Path(area), Path(events) if events else None)
-    region = _only(region, sites)
+    region = only(region, sites)
     if out is not None:
         outputs.check_folder(Path(out))
-    plan = _plan(catalog, sensor_names, start, end, chosen, now, progress)
-    region = _with_controls(region, plan)
-    measured = _measure_all(region, plan)
-    if not any(m.scenes for m in measured.values()):
+    opened: AbstractContextManager[Workspace | None] = (
+        store.opened(Path(out), now, wait_s) if out is not None else nullcontext()
+    )
+    with opened as workspace:
+        runs = workspace.ledger.runs() if workspace else ()
+        check_clock(runs, now)
+        first, reference_end = (runs[-1].first_day, runs[-1].reference_end) if runs else (None, None)
+        job = plan(catalog, sensor_names, start or first, end, reference_end, chosen, now, seed, progress)
+        job = continued(job, runs, now, renew)
+        return _watched(region, job, workspace, now, inputs)
+
+
+def _watched(
+    area: AreaOfInterest, job: Plan, workspace: Workspace | None, now: dt.datetime, inputs: Sequence[InputFile]
+) -> WatchResult:
+    known = workspace.ledger.places() if workspace else {}
+    check_places(area, known, job.renew)
+    without = [s.site_id for s in area.targets if not s.controls]
+    area = with_controls(area, job, proposed_before(area, known))
+    origin = _provenance(job, now, inputs)
+    going = None
+    if workspace:
+        outputs.sweep(workspace.folder)
+        going = _Open(workspace, _begin(workspace, area, job, origin))
+        workspace.ledger.record_places(going.run, area.sites, without)
+    parts = _measure_all(area, job, going)
+    if not any(part.scenes for found in parts.values() for part in found):
         raise NoScene(
-            f"catalogue {plan.names} holds no usable scene of {', '.join(s.name for s in plan.sensors)} over "
-            f"any site between {plan.start} and {plan.end}; check the dates and the place, or name another catalogue"
+            f"catalogue {job.names} holds no usable scene of {', '.join(s.name for s in job.sensors)} over "
+            f"any site between {job.start} and {job.end}; check the dates and the place, or name another catalogue"
         )
-    result = _judge(region, measured, plan, now, seed, inputs)
-    if out is not None:
-        plan.progress("writing results", 0, 1)
-        export = chosen.export
-        outputs.write_watch(
-            result,
-            Path(out),
-            rasters=export.rasters,
-            report=export.report,
-            hash_imagery=export.hash_imagery,
-            min_patch_m2=chosen.detect.min_patch_m2,
-        )
-        plan.progress("writing results", 1, 1)
-    return result
+    tables = _tables(area, job, parts, workspace)
+    digests = {place: [part.digest for part in found] for place, found in parts.items()}
+    judged = judge(area, digests, tables, job, now.date(), workspace.ledger if workspace else None)
+    # Which catalogues were asked is known only now; the name of the run was given when it began.
+    origin = replace(_provenance(job, now, inputs), run_id=origin.run_id)
+    result = _result(area, job, parts, tables, judged, origin)
+    return _kept(result, judged, parts, job, going, now) if going else result
 
 
-def _only(area: AreaOfInterest, wanted: Sequence[str]) -> AreaOfInterest:
-    """The area with the wanted sites and all controls."""
-    ids = [s.site_id for s in area.targets]
-    if unknown := [w for w in wanted if w not in ids]:
-        raise SettingsError(f"there is no site '{unknown[0]}' in area {area.area_id}; its sites are {', '.join(ids)}")
-    if not ids:
-        raise SettingsError(f"area {area.area_id} has controls but no site to watch; give one feature the role 'site'")
-    keep = set(wanted) or set(ids)
-    targets = tuple(s for s in area.targets if s.site_id in keep)
-    used = {c for s in targets for c in s.controls}
-    return replace(area, sites=targets + tuple(s for s in area.sites if s.site_id in used))
+def _begin(workspace: Workspace, area: AreaOfInterest, job: Plan, origin: Provenance) -> int:
+    return workspace.ledger.begin(
+        origin.run_id,
+        origin.created,
+        area_id=area.area_id,
+        first_day=job.start,
+        last_day=job.end,
+        reference_end=job.reference_end,
+        catalog=job.names,
+        whole=job.whole,
+        basis=job.basis,
+        settings=origin.settings,
+        software=origin.software,
+    )
 
 
-def _plan(
-    catalog: str | Path | Sequence[str | Path],
-    names: Sequence[str],
-    start: dt.date | None,
-    end: dt.date | None,
-    settings: Settings,
-    now: dt.datetime,
-    progress: Progress,
-) -> _Plan:
-    end = end or now.date()
-    start = start or end - dt.timedelta(days=round(365.25 * DEFAULT_YEARS))
-    if start >= end:
-        raise SettingsError(f"the first day {start} is not before the last day {end}; swap --from and --to")
-    half = start + max(dt.timedelta(days=365), (end - start) / 2)
-    reference_end = settings.detect.reference_end or half
-    if not start < reference_end < end:
-        raise SettingsError(
-            f"the reference period must end between {start} and {end}, found {reference_end}; ask for at least two "
-            "years, or set detect.reference_end in the settings"
-        )
-    chosen = tuple(sensors.sensor(n) for n in dict.fromkeys(names))
-    detector = detectors.series_detector(settings.detect.detector)
-    if not any(detectors.suits(detector, f.unit) for s in chosen for f in s.features):
-        raise SettingsError(
-            f"detector {detector.name} needs {detector.unit}, which {', '.join(s.name for s in chosen)} does not "
-            "measure; add a sensor that does, or choose another detect.detector in the settings"
-        )
-    opened = _catalogs(catalog, chosen, settings)
-    return _Plan(opened, chosen, detector, start, end, reference_end, settings, progress)
-
-
-def _catalogs(
-    named: str | Path | Sequence[str | Path], chosen: Sequence[Sensor], settings: Settings
-) -> dict[str, Catalog]:
-    """For each sensor the catalogues to ask, in their order; a catalogue is opened when it is first needed."""
-    ordered = catalogs.open_catalogs([named] if isinstance(named, str | Path) else named, settings.search)
-    for sensor in chosen:
-        if not ordered.serves(sensor):
-            raise SettingsError(
-                f"no scene of sensor {sensor.name} (collections {', '.join(sensor.collections)}) in catalogue "
-                f"{ordered.name}; name a catalogue that has it, or leave the sensor out"
-            )
-    return dict.fromkeys((s.name for s in chosen), ordered)
-
-
-def _measure_all(area: AreaOfInterest, plan: _Plan) -> dict[str, _Measured]:
-    """Measure every polygon once, whatever number of sites it is a control of."""
-    measured = {}
+def _measure_all(area: AreaOfInterest, job: Plan, going: _Open | None) -> dict[str, list[Part]]:
+    """Look at every place once, whatever number of sites it is a control of; what is found is stored at once."""
+    parts: dict[str, list[Part]] = {}
     for k, site in enumerate(area.sites):
-        plan.progress(f"reading {site.role} {site.name}", k, len(area.sites))
-        measured[site.site_id] = _measure(site, plan)
-    plan.progress("reading done", len(area.sites), len(area.sites))
-    return measured
-
-
-def _measure(site: Site, plan: _Plan) -> _Measured:
-    parts = _Measured()
-    for sensor in plan.sensors:
-        grid = Grid.around(site.geometry, sensor.pixel_m, plan.settings.load.margin_m)
-        scenes, skipped = plan.catalogs[sensor.name].search(
-            grid.lonlat_bounds, plan.start, plan.end, sensor, plan.settings.search
-        )
-        more = _Measured(skipped=tuple(replace(s, item_id=f"{site.site_id}: {s.item_id}") for s in skipped))
-        if scenes:
-            try:
-                more = _measure_scenes(site, sensor, grid, scenes, more.skipped, plan)
-            except StackError as error:
-                failed = Skipped(f"{site.site_id}: {sensor.name}", "load", str(error))
-                more = _Measured(scenes=tuple(scenes), skipped=(*more.skipped, failed))
-        parts = _Measured(
-            parts.series + more.series,
-            parts.changes + more.changes,
-            parts.scenes + more.scenes,
-            parts.skipped + more.skipped,
-            tuple(a or b for a, b in zip(parts.pictures, more.pictures, strict=True)),  # type: ignore[arg-type]
-            parts.frames or more.frames,
-        )
+        job.progress(f"reading {site.role} {site.name}", k, len(area.sites))
+        parts[site.site_id] = [_measure(site, sensor.name, job, going) for sensor in job.sensors]
+    job.progress("reading done", len(area.sites), len(area.sites))
     return parts
 
 
-def _measure_scenes(
-    site: Site, sensor: Sensor, grid: Grid, scenes: Sequence[Scene], skipped: tuple[Skipped, ...], plan: _Plan
-) -> _Measured:
-    """Series, change maps and pictures of one polygon from one sensor, tile by tile."""
-    load, detect = plan.settings.load, plan.settings.detect
-    mask = pixel_mask(site.geometry, grid)
-    tiles = [t for t in grid.tiles(load.tile_pixels) if mask[t.slices].any()]
-    if not tiles:
-        raise StackError(f"the outline holds no centre of a {sensor.pixel_m:g} m pixel; it is too small to be seen")
-    days, left_out = stack.survey(stack.by_day(scenes), sensor, grid, plan.reference_day, load.threads)
-    tested = [f for f in sensor.features if detectors.suits(plan.detector, f.unit)]
-    mosaics: dict[str, xr.Dataset] = {}
-    pieces: list[score.TileSeries] = []
-    unread = list(left_out)
-    for tile in tiles:
-        cube, failed = stack.load(days, sensor, grid.part(tile), load.threads)
-        unread += failed
-        check_stack(cube)
-        if sensor.kind == "radar":
-            cube, moved = score.without_moved(cube, sensor.features[0].name, grid.pixel_m)
-            unread += moved
-        pieces.append(
-            score.tile_series(cube, sensor.features, mask[tile.slices], plan.reference_day, load.min_valid_fraction)
+def _measure(site: Site, name: str, job: Plan, going: _Open | None) -> Part:
+    sensor = next(s for s in job.sensors if s.name == name)
+    if going is None:
+        return look(site, sensor, job, Kept(), lambda prefixes: {})
+    workspace, ledger, place = going.workspace, going.workspace.ledger, (site.site_id, name)
+    kept = ledger.kept(*place)
+    part = look(site, sensor, job, kept, partial(workspace.arrays, KIND, *place))
+    if part.arrays is not None:
+        workspace.keep(KIND, *place, part.arrays)
+    known = kept.inputs, kept.series, frozenset(kept.skipped)
+    if part.series is not None and known != (part.inputs, part.digest, frozenset(part.skipped)):
+        ledger.record(
+            going.run,
+            *place,
+            scenes=part.scenes,
+            skipped=part.skipped,
+            searched=part.searched,
+            inputs=part.inputs,
+            series=part.series,
+            digest=part.digest,
+            reopened_from=part.reopened_from,
         )
-        for feature in tested:
-            found = detectors.change_map(
-                cube[feature.name].values,
-                cube["day"].values,
-                cube["look"].values,
-                plan.reference_day,
-                plan.detector,
-                detect.alpha,
-                feature.unit,
-            )
-            mosaics[feature.name] = _paste(mosaics.get(feature.name), found, tile.slices, grid)
-    changes = []
-    for feature in tested:
-        whole = mosaics[feature.name]
-        check_change_map(whole)
-        changes.append(
-            SiteChange(
-                site.site_id, sensor.name, feature.name, feature.unit, plan.detector.name, detect.alpha, grid, whole
-            )
-        )
-    series = score.site_series(site.site_id, sensor.name, pieces)
-    named = {f"{site.site_id}: {s.item_id}": s for s in unread}
-    pictures, frames = _pictures(site, sensor, grid, days, series, plan)
-    return _Measured(
-        series=(series,),
-        changes=tuple(changes),
-        scenes=tuple(scenes),
-        skipped=skipped + tuple(replace(s, item_id=name) for name, s in named.items()),
-        pictures=pictures,
-        frames=frames,
+    return replace(part, arrays=None)
+
+
+def _tables(
+    area: AreaOfInterest, job: Plan, parts: Parts, workspace: Workspace | None
+) -> dict[str, list[pd.DataFrame]]:
+    """The series of every place, measured now or before."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for site in area.sites:
+        for part in parts[site.site_id]:
+            table = part.series
+            if table is None:
+                assert workspace is not None
+                table = workspace.ledger.series([part.site_id], [part.sensor])
+            tables.setdefault(site.site_id, []).append(table)
+    return tables
+
+
+def _provenance(job: Plan, now: dt.datetime, inputs: Sequence[InputFile]) -> Provenance:
+    return provenance(
+        job.settings,
+        now,
+        {
+            **named(inputs),
+            "catalog": job.names,
+            "sensors": ", ".join(s.name for s in job.sensors),
+            "first_day": job.start.isoformat(),
+            "last_day": job.end.isoformat(),
+            "seed": str(job.seed),
+        },
+        inputs,
     )
 
 
-def _paste(whole: xr.Dataset | None, part: xr.Dataset, place: tuple[slice, slice], grid: Grid) -> xr.Dataset:
-    """Lay the change map of a tile into that of the whole grid, which starts as "not tested"."""
-    if part.sizes["y"] == grid.rows and part.sizes["x"] == grid.cols:
-        return part
-    if whole is None:
-        blank: dict[str, Any] = {}
-        for name, layer in part.data_vars.items():
-            kind = layer.dtype.kind
-            empty = np.datetime64("NaT") if kind == "M" else np.nan if kind == "f" else 0
-            blank[str(name)] = (("y", "x"), np.full(grid.shape, empty, dtype=layer.dtype))
-        whole = xr.Dataset(blank)
-    for name, layer in part.data_vars.items():
-        whole[str(name)].values[place] = layer.values
-    return whole
-
-
-def _pictures(
-    site: Site, sensor: Sensor, grid: Grid, days: Sequence[stack.Day], series: pd.DataFrame, plan: _Plan
-) -> tuple[tuple[Picture | None, Picture | None], tuple[Picture, ...]]:
-    """The last clear view before the end of the reference period and the last of all, and clear views over time."""
-    seen = series.drop_duplicates("acquired").set_index("acquired")["valid_fraction"]
-    seen.index = pd.Index([day_number(t.date()) for t in pd.DatetimeIndex(seen.index)])
-    seen = seen.sort_index()
-    past = seen.index < plan.reference_day
-    before, after = (_clear(part).last_valid_index() for part in (seen[past], seen[~past]))
-    wanted = {before, after} | _spread(_clear(seen), plan.settings.export.frames)
-    frame = _picture_grid(site, grid)
-    read: dict[Any, Picture] = {}
-    for day in days:
-        if day.day in wanted and day.day not in read:
-            with suppress(StackError):
-                read[day.day] = stack.picture(day, sensor, frame)
-    return (read.get(before), read.get(after)), tuple(read[day] for day in sorted(read))
-
-
-def _clear(seen: pd.Series) -> pd.Series:
-    """The days on which a site was as clear as it ever was, or nearly all of it."""
-    return seen[seen >= min(0.95, float(seen.max()))] if len(seen) and seen.max() > 0 else seen[:0]
-
-
-def _spread(seen: pd.Series, count: int) -> set[Any]:
-    """At most ``count`` days, the clearest of each of as many equal parts of the time."""
-    if not len(seen) or not count:
-        return set()
-    ends = np.linspace(seen.index[0], seen.index[-1] + 1, count + 1)
-    part = np.searchsorted(ends, seen.index.to_numpy(), side="right")
-    return {days.idxmax() for _, days in seen.groupby(part)}
-
-
-def _picture_grid(site: Site, grid: Grid) -> Grid:
-    """The grid of a site, cut to PICTURE_SIDE_M around its centre."""
-    side = int(PICTURE_SIDE_M / grid.pixel_m)
-    if grid.rows <= side and grid.cols <= side:
-        return grid
-    centre = project(site.geometry, 4326, grid.epsg).centroid
-    rows, cols = min(grid.rows, side), min(grid.cols, side)
-    col = int(np.clip((centre.x - grid.left) / grid.pixel_m - cols / 2, 0, grid.cols - cols))
-    row = int(np.clip((grid.top - centre.y) / grid.pixel_m - rows / 2, 0, grid.rows - rows))
-    return Grid(grid.epsg, grid.left + col * grid.pixel_m, grid.top - row * grid.pixel_m, grid.pixel_m, rows, cols)
-
-
-def _judge(
-    area: AreaOfInterest,
-    measured: Mapping[str, _Measured],
-    plan: _Plan,
-    now: dt.datetime,
-    seed: int,
-    inputs: Sequence[InputFile],
+def _result(
+    area: AreaOfInterest, job: Plan, parts: Parts, tables: Tables, judged: Sequence[Judgement], origin: Provenance
 ) -> WatchResult:
-    tables = [table for m in measured.values() for table in m.series]
-    series = pd.concat(tables, ignore_index=True) if tables else score.site_series("", "", [])
-    effects, states = score.score_sites(
-        area,
-        series,
-        plan.sensors,
-        {s.site_id: plan.reference_day for s in area.targets},
-        now.date(),
-        plan.settings.score,
-        plan.settings.load.min_valid_fraction,
-        np.random.default_rng(seed),
-    )
-    scenes = {s.scene_id: s for m in measured.values() for s in m.scenes}
+    every = [part for site in area.sites for part in parts[site.site_id]]
+    scenes = {s.scene_id: s for part in every for s in part.scenes}
+    whole = [t for site in area.sites for t in tables[site.site_id] if len(t)]
+    by_site = {s.site_id: parts[s.site_id] for s in area.targets}
     return WatchResult(
         area=area,
-        sensors=plan.sensors,
-        reference_end=plan.reference_end,
-        as_of=now.date(),
+        sensors=job.sensors,
+        reference_end=job.reference_end,
+        as_of=origin.created.date(),
         scenes=tuple(sorted(scenes.values(), key=lambda s: (s.acquired, s.scene_id))),
-        series=series,
-        effects=effects,
-        states=states,
-        changes=tuple(c for m in measured.values() for c in m.changes),
-        pictures={s.site_id: measured[s.site_id].pictures for s in area.targets},
-        frames={s.site_id: measured[s.site_id].frames for s in area.targets},
-        skipped=tuple(k for m in measured.values() for k in m.skipped),
-        provenance=provenance(
-            plan.settings,
-            now,
-            {
-                **named(inputs),
-                "catalog": plan.names,
-                "sensors": ", ".join(s.name for s in plan.sensors),
-                "first_day": plan.start.isoformat(),
-                "last_day": plan.end.isoformat(),
-                "seed": str(seed),
-            },
-            inputs,
-        ),
+        series=pd.concat(whole, ignore_index=True) if whole else score.site_series("", "", []),
+        effects=tuple(effect for j in judged for effect in j.effects),
+        states=tuple(j.state for j in judged),
+        changes=tuple(change for part in every for change in part.changes),
+        pictures={place: _first_pictures(found) for place, found in by_site.items()},
+        frames={place: next((p.frames for p in found if p.frames), ()) for place, found in by_site.items()},
+        skipped=tuple(_of_place(s, part) for part in every for s in (*part.told, *part.skipped)),
+        provenance=origin,
     )
 
 
-def _with_controls(area: AreaOfInterest, plan: _Plan) -> AreaOfInterest:
-    """Propose controls for sites that have none: same outline, like distance to town, like land cover."""
-    sites = list(area.sites)
-    for k, site in enumerate(area.targets):
-        if site.controls:
-            continue
-        plan.progress(f"looking for controls of {site.name}", k, len(area.targets))
-        candidates = aoi.propose_controls(site, sites, _towns(site), count=3 * CONTROLS_PROPOSED)
-        covers = [_land_cover(c, plan) for c in (site, *candidates)]
-        order = aoi.rank_by_land_cover(covers[0], np.stack(covers[1:])) if candidates else []
-        chosen = [candidates[i] for i in order[:CONTROLS_PROPOSED]]
-        sites[sites.index(site)] = replace(site, controls=tuple(c.site_id for c in chosen))
-        sites += chosen
-    return replace(area, sites=tuple(sites))
+def _first_pictures(found: Sequence[Part]) -> Any:
+    """The last clear picture before and after, each from the first sensor that has one."""
+    return tuple(next((p.pictures[k] for p in found if p.pictures[k]), None) for k in (0, 1))
 
 
-def _towns(site: Site) -> list[tuple[float, float, float]] | None:
-    """Towns around a site, or None where the extra that knows them is not installed."""
-    west, south, east, north = widen(site.geometry, TOWN_REACH_M).bounds
-    try:
-        return aoi.town_places((west, south, east, north))
-    except SettingsError:
-        return None
+def _of_place(skipped: Skipped, part: Part) -> Skipped:
+    return replace(skipped, item_id=f"{part.site_id}: {skipped.item_id}")
 
 
-def _land_cover(site: Site, plan: _Plan) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Medians and spreads of the features on the clearest scenes of the reference period, NaN where not seen."""
-    measures: list[float] = []
-    for sensor in plan.sensors:
-        grid = Grid.around(site.geometry, sensor.pixel_m)
-        scenes, _ = plan.catalogs[sensor.name].search(
-            grid.lonlat_bounds, plan.start, plan.reference_end, sensor, plan.settings.search
-        )
-        days = stack.by_day(scenes)
-        clear = sorted(days, key=lambda d: min(s.cloud_percent or 0.0 for s in d.scenes))[:LAND_COVER_SCENES]
-        mask = pixel_mask(site.geometry, grid)
-        unseen = [np.nan] * (2 * len(sensor.features))
-        if not clear or not mask.any():
-            measures += unseen
-            continue
-        try:
-            cube, _ = stack.load(sorted(clear, key=lambda d: d.day), sensor, grid, plan.settings.load.threads)
-        except StackError:
-            measures += unseen
-            continue
-        for feature in sensor.features:
-            values = cube[feature.name].values[:, mask]
-            known = values[np.isfinite(values)]
-            measures += [float(np.median(known)), float(np.std(known))] if known.size else [np.nan, np.nan]
-    return np.array(measures)
+def _kept(
+    result: WatchResult, judged: Sequence[Judgement], parts: Parts, job: Plan, going: _Open, now: dt.datetime
+) -> WatchResult:
+    """Say what is new, and write the files anew unless they show all of this already."""
+    workspace, ledger = going.workspace, going.workspace.ledger
+    record(ledger, going.run, result.area, judged)
+    shown = _shown(result, parts)
+    ended = [r for r in ledger.runs() if r.outcome == FINISHED]
+    stands = bool(ended) and ended[-1].shown == shown and outputs.stands(workspace.folder, ended[-1].run_id)
+    if stands:
+        ledger.end(going.run, NOTHING_NEW, shown, now)
+        return replace(result, fresh=False)
+    job.progress("writing results", 0, 1)
+    export = job.settings.export
+    outputs.write_watch(
+        result,
+        workspace.folder,
+        rasters=export.rasters,
+        report=export.report,
+        hash_imagery=export.hash_imagery,
+        min_patch_m2=job.settings.detect.min_patch_m2,
+        store={"run": going.run, "sha256": ledger.seal(going.run)},
+    )
+    ledger.end(going.run, FINISHED, shown, now)
+    job.progress("writing results", 1, 1)
+    return result
+
+
+def _shown(result: WatchResult, parts: Parts) -> str:
+    """A hash of all that the files show besides when they were made."""
+    area, settings = result.area, result.provenance.settings
+    return digest_of(
+        [[repr(replace(s, geometry=None)), s.geometry.wkb_hex] for s in area.sites],
+        [repr(event) for event in area.events],
+        [settings["export"], settings["detect"]["min_patch_m2"], result.provenance.software],
+        [[part.inputs, part.digest, repr(part.skipped)] for found in parts.values() for part in found],
+        [repr(replace(state, as_of=result.as_of.min)) for state in result.states],
+    )

@@ -22,6 +22,7 @@ from compoundwatch.stack import coregister, offsets
 from compoundwatch.stack.coregister import Shift
 from compoundwatch.stack.files import GDAL_OPTIONS
 from compoundwatch.stack.load import Day, clear, day_number, read_band
+from compoundwatch.stack.memory import Memory, day_key, measured_once, scene_key
 
 FRAME_PIXELS = (64, 128)
 """Smallest and largest side of the frame."""
@@ -55,6 +56,7 @@ def survey(
     reference_day: int,
     threads: int = 8,
     progress: Callable[[], None] | None = None,
+    memory: Memory | None = None,
 ) -> tuple[list[Day], list[Skipped]]:
     """Measure how far each day lies off the others, and find days and scenes that are not to be used.
 
@@ -66,6 +68,7 @@ def survey(
     reference_day : days before this one (since 1970-01-01) make the reference.
     threads : days read at the same time.
     progress : called once after each day.
+    memory : what earlier surveys read and measured of the place, which is not done again; takes what is new.
 
     Returns
     -------
@@ -78,11 +81,12 @@ def survey(
     if sensor.align_on is None or not days:
         return list(days), []
     frame = frame_around(grid)
+    memory = memory or Memory()
     covers = frame.rows >= grid.rows and frame.cols >= grid.cols
     with ThreadPoolExecutor(max_workers=threads) as pool:
 
         def look(day: Day) -> list[_View]:
-            views = [_view(scene, sensor, frame) for scene in day.scenes]
+            views = [_view(scene, sensor, frame, memory) for scene in day.scenes]
             if progress:
                 progress()
             return views
@@ -92,7 +96,7 @@ def survey(
         failed = [Skipped(v.scene.scene_id, "load", v.failure) for v in views if v.values is None]
         if len(failed) == len(views):
             raise StackError(f"none of the {len(days)} days could be read; the first reason: {failed[0].reason}")
-        wrong = _misstated([v for v in views if v.values is not None], sensor, frame, pool)
+        wrong = _misstated([v for v in views if v.values is not None], sensor, frame, pool, memory)
         if len(failed) + len(wrong) == len(views):
             raise StackError(f"no scene can be used; the first reason: {wrong[0].reason}")
         bad = {s.item_id for s in failed + wrong}
@@ -104,33 +108,38 @@ def survey(
                 blank = covers and not np.isfinite(layers[-1]).any()
                 kept.append(replace(day, scenes=tuple(v.scene for v in good), blank=blank))
         before = [k for k, day in enumerate(kept) if day.day < reference_day]
-        shifts = coregister.align(layers, before, pool.map)
+        shifts = coregister.align(layers, before, measured_once([day_key(day) for day in kept], memory, pool.map))
     used, unaligned = _judged(kept, layers, shifts, sensor)
     return used, sorted(failed + wrong + unaligned, key=lambda s: s.item_id)
 
 
-def _view(scene: Scene, sensor: Sensor, frame: Grid) -> _View:
+def _view(scene: Scene, sensor: Sensor, frame: Grid, memory: Memory) -> _View:
     """Read what a scene shows; the band is not read where nothing of it may be used."""
     assert sensor.align_on is not None
+    key = scene_key(scene)
+    if (known := memory.frames.get(key)) is not None:
+        return _View(scene, known)
     try:
         with rasterio.Env(**GDAL_OPTIONS):
             usable = clear(scene, sensor, frame)
             if not usable.any():
-                return _View(scene, np.full(frame.shape, np.nan, dtype=np.float32))
+                return _View(scene, memory.frames.put(key, np.full(frame.shape, np.nan, dtype=np.float32)))
             values = read_band(scene, sensor.align_on, frame, Resampling.bilinear)
     except StackError as error:
         return _View(scene, None, str(error))
-    return _View(scene, np.where(usable, values, np.float32(np.nan)))
+    return _View(scene, memory.frames.put(key, np.where(usable, values, np.float32(np.nan))))
 
 
-def _misstated(views: Sequence[_View], sensor: Sensor, frame: Grid, pool: ThreadPoolExecutor) -> list[Skipped]:
+def _misstated(
+    views: Sequence[_View], sensor: Sensor, frame: Grid, pool: ThreadPoolExecutor, memory: Memory
+) -> list[Skipped]:
     """Scenes whose numbers do not mean what their item says (``stack.offsets`` has the rule)."""
     step = sensor.offset_step
     if step is None:
         return []
     levels = np.array([offsets.level(v.values) for v in views if v.values is not None])
     days = np.array([day_number(v.scene) for v in views], dtype=np.int64)
-    signs = _convicted(views, levels, days, step, lambda k: _reflectances(views[k].scene, sensor, frame), pool)
+    signs = _convicted(views, levels, days, step, lambda k: _reflectances(views[k].scene, sensor, frame, memory), pool)
     found = []
     for k, view in enumerate(views):
         if offsets.impossible(levels[k : k + 1], step)[0]:
@@ -186,8 +195,10 @@ def _put_right(bands: dict[str, FloatArray], by: float) -> dict[str, FloatArray]
     return {name: values - np.float32(by) for name, values in bands.items()} if by else bands
 
 
-def _reflectances(scene: Scene, sensor: Sensor, frame: Grid) -> dict[str, FloatArray] | None:
+def _reflectances(scene: Scene, sensor: Sensor, frame: Grid, memory: Memory) -> dict[str, FloatArray] | None:
     """All bands of reflectance where they may be used, NaN elsewhere; None where they cannot be read."""
+    if (known := memory.bands.get(scene_key(scene))) is not None:
+        return known
     names = [b.name for b in sensor.bands if b.unit == REFLECTANCE]
     try:
         with rasterio.Env(**GDAL_OPTIONS):
@@ -195,7 +206,9 @@ def _reflectances(scene: Scene, sensor: Sensor, frame: Grid) -> dict[str, FloatA
             layers = {name: read_band(scene, name, frame, Resampling.bilinear) for name in names}
     except StackError:
         return None
-    return {name: np.where(usable, layer, np.float32(np.nan)) for name, layer in layers.items()}
+    return memory.bands.put(
+        scene_key(scene), {name: np.where(usable, layer, np.float32(np.nan)) for name, layer in layers.items()}
+    )
 
 
 def _laid_together(views: Sequence[_View]) -> FloatArray:
