@@ -22,6 +22,8 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temper: float = Field(gt=0, le=1)
+    few_dates: float = Field(ge=0)
+    unaccompanied: float = Field(ge=0, lt=1)
     date_temper: float = Field(gt=0, le=1)
     measurement_cap: float = Field(gt=0)
     sensor_cap: float = Field(gt=0)

@@ -83,13 +83,15 @@ class Weighing:
     def __init__(self, evidence: Sequence[Evidence], known: Parameters) -> None:
         self.evidence, self.known = evidence, known
         self._factors: dict[tuple[str, str, float, float], Float64] = {}
+        few = known.model.few_dates
+        self._temper = {e.key: known.model.temper * e.n_before / (e.n_before + few) for e in evidence}
         peaks = {e.key: self._peak(e) for e in evidence}
         cap = known.model.measurement_cap
         fits = {e.key: e.fits for e in evidence}
         for asked, factor in self._factors.items():
             a, b = fits[asked[0]][asked[1]]
             excess = 1 - min(1.0, cap / max(peaks[asked[0]], 1e-9))
-            best_size = known.model.temper * 0.5 * a**2 / b
+            best_size = self._temper[asked[0]] * 0.5 * a**2 / b
             self._factors[asked] = np.maximum(factor - excess * best_size, -100.0)
         self.classes = {state: kind for state, kind in known.classes.items() if self._may_be_asked(state, kind)}
         self._sums = {state: self._by_sensor(kind) for state, kind in self.classes.items()}
@@ -111,7 +113,7 @@ class Weighing:
             if expected := kind.later.get(e.measure):
                 asked.append(("regrowth", expected.mean, expected.spread))
         for shape, mean, spread in asked:
-            factor = self.known.model.temper * log_bayes_factor(e.fits[shape], mean, spread)
+            factor = self._temper[e.key] * log_bayes_factor(e.fits[shape], mean, spread)
             self._factors[e.key, shape, mean, spread] = factor
         return max(float(self._factors[e.key, *one].max()) for one in asked)
 
@@ -199,6 +201,10 @@ def posterior(weighing: Weighing) -> Posterior:
     logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
+    if not any(e.n_controls for e in weighing.evidence):
+        # With nothing beside it, what moved a site may as well have moved all around it.
+        share = weighing.known.model.unaccompanied
+        probability = {state: (1 - share) * p + share * prior.get(state, 0.0) for state, p in probability.items()}
     taus = weighing.evidence[0].taus.astype(np.float64)
     return Posterior(probability, ways, taus, weighing.known.model.date_temper)
 
