@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from compoundwatch.ladder import COUNTED, DATED, INCONCLUSIVE, MEANING, NOT_OBSERVABLE, STATE_WORDS, words
-from compoundwatch.model import State
+from compoundwatch.ladder import COUNTED, DATED, INCONCLUSIVE, MEANING, NOT_OBSERVABLE, STATE_WORDS, TIMING_WORDS, words
+from compoundwatch.model import State, Timing
 
 from .outputs.conftest import EMPTIED, QUIET, UNSEEN, state
 
@@ -16,12 +16,13 @@ def test_every_state_has_words() -> None:
     assert set(STATE_WORDS) == set(MEANING) == set(State)
     assert set(COUNTED) == set(State) - {State.NOT_OBSERVABLE}
     assert set(DATED) == CHANGES
+    assert set(TIMING_WORDS) == set(Timing)
     assert len(set(STATE_WORDS.values())) == len(State)
 
 
 def test_words_stay_on_the_ladder() -> None:
-    for text in STATE_WORDS.values():
-        assert re.match(r"consistent with |not observable$", text)
+    for text in (*STATE_WORDS.values(), *TIMING_WORDS.values()):
+        assert re.match(r"consistent with |inconclusive$|not observable$", text)
         assert not re.search(r"closed|freed|abandoned|empty|victim|people", text)
     for changed in CHANGES:
         assert "consistent with" in MEANING[changed]

@@ -265,6 +265,30 @@ def summary(folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path 
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--out", type=FILE, help="File to write. Default: beside DIR, named after it.")
+@click.option("--site", "site_id", metavar="ID", help="Tell of this site only.")
+@click.option("--lang", "language", default="en", show_default=True, help="Language of the page: en or km (Khmer).")
+@click.option("--pdf", is_flag=True, help="Print it as PDF with Chromium, Chrome or Edge.")
+@click.option(
+    "--basemap", default="", metavar="URL", help="Tiles, https://.../{z}/{x}/{y}.png, that readers may switch on."
+)
+@_guarded
+def report(folder: Path, out: Path | None, site_id: str | None, language: str, pdf: bool, basemap: str) -> None:
+    """Write the report of the result DIR again: of one site, in another language, or as PDF.
+
+    \b
+    Examples:
+      compoundwatch report result --lang km
+      compoundwatch report result --site S1 --pdf --out S1.pdf
+    """
+    from compoundwatch import pipeline
+
+    written = pipeline.report(folder, out=out, site_id=site_id, language=language, pdf=pdf, basemap=basemap)
+    click.echo(f"Written to {written}.")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
 @click.argument("site_id", metavar="SITE")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 @_guarded

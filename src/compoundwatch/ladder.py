@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compoundwatch.model import SiteState, State
+from compoundwatch.model import SiteState, State, Timing
 
 CONSISTENT = "consistent with"
 INCONCLUSIVE = "inconclusive"
@@ -56,6 +56,17 @@ DATED: Mapping[State, str] = {
     State.LIGHTS_ONLY: "a cut of lights",
 }
 """The change that a site is held against an event with, before "before", "at" or "after"."""
+
+TIMING_WORDS: Mapping[Timing, str] = {
+    Timing.BEFORE: f"{CONSISTENT} a change before it",
+    Timing.AT: f"{CONSISTENT} a change within a day of it",
+    Timing.AFTER: f"{CONSISTENT} a change after it",
+    Timing.UNDATED: f"{CONSISTENT} a change on an unknown day",
+    Timing.NONE: f"{CONSISTENT} no change",
+    Timing.INCONCLUSIVE: INCONCLUSIVE,
+    Timing.NOT_OBSERVABLE: NOT_OBSERVABLE,
+}
+"""When a site changed, seen from a dated event."""
 
 
 def words(state: SiteState, probability_called: float) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from affine import Affine
     from shapely.geometry.base import BaseGeometry
 
+    from compoundwatch.outputs.report import Told
+
 __all__ = ["check_folder", "stands", "sweep", "write_compare", "write_watch"]
 
 
@@ -27,6 +29,7 @@ def write_watch(
     report: bool = True,
     hash_imagery: bool = True,
     min_patch_m2: float = 400.0,
+    told: Told | None = None,
     store: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write everything one run of the main job found.
@@ -40,6 +43,7 @@ def write_watch(
     rasters, report : False = leave these files out.
     hash_imagery : False = do not read local files of imagery for their SHA-256.
     min_patch_m2 : changed patches smaller than this (square metres) are counted in the manifest but not drawn.
+    told : what the report says beyond single sites; None = nothing.
     store : the run and its hash in the store of the workspace; None = there is none.
 
     Returns
@@ -50,7 +54,7 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import charts, manifest, pictures, qgis, raster, rows, runlog, stac_item, vector
+    from compoundwatch.outputs import charts, manifest, pictures, qgis, raster, reading, rows, runlog, stac_item, vector
     from compoundwatch.outputs import report as html
 
     answers = rows.answers_by_site(result)
@@ -78,7 +82,9 @@ def write_watch(
         qgis.write_picture_styles(aside, shots, result.as_of)
         qgis.write_project(aside / "watch.qgz", result, shots)
         if report:
-            html.write_report(aside / "report.html", result, patches)
+            html.write_report(
+                aside / "report.html", reading.as_stored(result, patches), result.sensors, told or html.Told()
+            )
         stac_item.write_catalog(aside, folder, result, answers, details)
         counts = manifest.watch_counts(result, answers, len(patches), sum(part.dropped for part in found))
         manifest.write_manifest(

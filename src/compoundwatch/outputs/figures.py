@@ -27,6 +27,11 @@ INK, MUTED, FAINT = "#1b2733", "#5b6b7a", "#c9d2da"
 WIDTH, LEFT, RIGHT = 5.4, 0.56, 0.18
 TOP, BOTTOM, PANEL, GAP, STRIP = 0.66, 0.3, 0.95, 0.3, 0.145
 """Inches of a chart: fixed, so that the charts of all sites line up (and a layout engine would take longer)."""
+BARE_TOP = 0.08
+"""Inches above a chart without words."""
+MAX_TICKS = 8
+QUALITIES = (85, 70, 50, 30)
+"""Of pictures that are not stored exactly, best first."""
 LEVELS = 4
 """Rows in which the numbers of events that lie close together are drawn."""
 MARKERS = "osD^v"
@@ -71,6 +76,29 @@ def picture_png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
+def picture_webp(picture: Picture, quality: int | None = None) -> bytes:
+    """A picture as WebP: exact (None), or as small as ``quality`` (1-100) makes it; not seen = transparent."""
+    from PIL import Image
+
+    alpha = np.where(picture.seen, 255, 0).astype(np.uint8)
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.dstack([picture.rgb, alpha]), "RGBA")
+    if quality is None:
+        image.save(buffer, "WEBP", lossless=True)
+    else:
+        image.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
+
+
+def pictures_within(pictures: Sequence[Picture], room: float) -> list[bytes]:
+    """Pictures as WebP at the best quality at which they take at most ``room`` bytes together, or at the least."""
+    for quality in QUALITIES:
+        coded = [picture_webp(p, quality) for p in pictures]
+        if sum(map(len, coded)) <= room:
+            break
+    return coded if pictures else []
+
+
 def outline_path(geometry: BaseGeometry, grid: Grid) -> str:
     """A longitude/latitude polygon as an SVG path in the pixels of a grid: x is the column, y the row."""
     shape = project(geometry, 4326, grid.epsg)
@@ -97,22 +125,42 @@ def median_of_controls(rows: pd.DataFrame) -> pd.DataFrame:
     return known.groupby([day, "look"], observed=True)["value"].median().reset_index()
 
 
-def chart_svg(panels: Sequence[Panel], marks: Marks) -> str:
+def chart_svg(panels: Sequence[Panel], marks: Marks, dates: Span | None = None, *, worded: bool = True) -> str:
     """Series of a site against its controls, one panel per feature, as SVG text; marks beyond the dates are left out.
 
-    At least one panel must hold a measurement.
+    Parameters
+    ----------
+    panels : at least one must hold a measurement.
+    dates : the days to show; None = those of the panels and marks.
+    worded : False = numbers and dates only, for pages that tell the rest in words of their own.
     """
-    text = _chart(panels, marks, format="svg", metadata={"Date": None, "Creator": None}).decode()
-    # Hundredths of a point are enough, and halve the size.
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", text[text.index("<svg") :])
+    text = _chart(
+        panels, marks, dates or shown(panels, marks), worded, format="svg", metadata={"Date": None, "Creator": None}
+    ).decode()
+    return lean(text[text.index("<svg") :])
+
+
+def lean(svg: str) -> str:
+    """The same drawing at a fraction of the size: hundredths of a point, styles said once, no description of itself."""
+
+    def said_once(found: re.Match[str]) -> str:
+        styles = set(re.findall(r' style="[^"]*"', found[2]))
+        style = styles.pop() if len(styles) == 1 and found[2].count("<use") == found[2].count(" style=") else ""
+        return f"{found[1]}{style}>{found[2].replace(style, '') if style else found[2]}</g>"
+
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: DejaVu Sans, Arial, sans-serif", svg)
+    svg = re.sub(r"(<g clip-path=\"[^\"]*\")>\s*((?:<use [^>]*/>\s*)+)</g>", said_once, svg)
+    return re.sub(r"\s*\n\s*", "\n", svg)
 
 
 def chart_png(panels: Sequence[Panel], marks: Marks, dpi: float = 100) -> bytes:
     """The same as PNG."""
-    return _chart(panels, marks, format="png", dpi=dpi, metadata={"Software": None})
+    return _chart(panels, marks, shown(panels, marks), True, format="png", dpi=dpi, metadata={"Software": None})
 
 
-def _chart(panels: Sequence[Panel], marks: Marks, **form: Any) -> bytes:
+def _chart(panels: Sequence[Panel], marks: Marks, dates: Span, worded: bool, **form: Any) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -128,28 +176,32 @@ def _chart(panels: Sequence[Panel], marks: Marks, **form: Any) -> bytes:
         "text.color": INK,
         "axes.labelcolor": INK,
     }
-    dates = shown(panels, marks)
     levels = event_levels(marks.events, dates)
     strip = STRIP * (1 + max((k for k in levels if k is not None), default=-1))
     with matplotlib.rc_context(style):
         count = len(panels)
         inside = PANEL * count + strip
-        height = TOP + BOTTOM + inside + GAP * (count - 1)
+        above = TOP if worded else BARE_TOP
+        height = above + BOTTOM + inside + GAP * (count - 1)
         figure = Figure(figsize=(WIDTH, height))
         ratios = [PANEL + strip, *[PANEL] * (count - 1)]
         axes = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         figure.subplots_adjust(
             left=LEFT / WIDTH,
             right=1 - RIGHT / WIDTH,
-            top=1 - TOP / height,
+            top=1 - above / height,
             bottom=BOTTOM / height,
             hspace=GAP / (inside / count),
         )
         for ax, panel in zip(axes, panels, strict=True):
             _draw_panel(ax, panel)
             _draw_marks(ax, marks, dates)
+            if worded:
+                ax.set_title(panel.label, loc="left", fontsize=9, pad=3)
         _draw_numbers(axes[0], marks.events, levels, strip)
-        _finish(figure, list(axes), dates)
+        _draw_dates(axes[-1], dates)
+        if worded:
+            _draw_legend(figure, axes[0])
         buffer = io.BytesIO()
         figure.savefig(buffer, **form)
     return buffer.getvalue()
@@ -204,7 +256,6 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
                 zorder=order,
             )
             words = None
-    ax.set_title(panel.label, loc="left", fontsize=9, pad=3)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     ax.locator_params(axis="y", nbins=4)
@@ -253,14 +304,25 @@ def _draw_numbers(ax: Axes, events: Sequence[Span], levels: Sequence[int | None]
         )
 
 
-def _finish(figure: Figure, axes: list[Axes], dates: Span) -> None:
-    """The dates below, and the legend above."""
-    axes[-1].set_xlim(_x(dates.earliest), _x(dates.latest))
+def _draw_dates(ax: Axes, dates: Span) -> None:
+    """At most eight dates below, on the first days of months, which read the same in every language."""
     module = _dates()
-    locator = module.AutoDateLocator(minticks=4, maxticks=8)
-    axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
-    handles, labels = axes[0].get_legend_handles_labels()
+    months = (dates.latest - dates.earliest).days / 30.4
+    step = next((k for k in (1, 2, 3, 6) if months / k <= MAX_TICKS), 12 * math.ceil(months / 12 / MAX_TICKS))
+    ax.set_xlim(_x(dates.earliest), _x(dates.latest))
+    if months < 2:
+        ax.xaxis.set_major_locator(module.DayLocator(interval=max(1, math.ceil(30.4 * months / MAX_TICKS))))
+        ax.xaxis.set_major_formatter(module.DateFormatter("%m-%d"))
+    else:
+        yearly = step >= 12
+        ax.xaxis.set_major_locator(
+            module.YearLocator(step // 12) if yearly else module.MonthLocator(bymonth=range(1, 13, step))
+        )
+        ax.xaxis.set_major_formatter(module.DateFormatter("%Y" if yearly else "%Y-%m"))
+
+
+def _draw_legend(figure: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,

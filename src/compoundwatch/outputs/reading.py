@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import SERIES_COLUMNS, AreaOfInterest, Event, Role, Settings, Site, SiteState, Skipped, State
-from compoundwatch.outputs.manifest import MANIFEST_VERSION
+from compoundwatch.model import (
+    SERIES_COLUMNS,
+    AreaOfInterest,
+    Event,
+    InputFile,
+    Picture,
+    Provenance,
+    Role,
+    Settings,
+    Site,
+    SiteEffect,
+    SiteState,
+    Skipped,
+    State,
+    WatchResult,
+)
+from compoundwatch.outputs.manifest import MANIFEST_VERSION, clean, plain, utc
+from compoundwatch.outputs.pictures import read_pictures
+from compoundwatch.outputs.rows import answers_by_site
 from compoundwatch.outputs.staging import MANIFEST
+from compoundwatch.outputs.vector import Patch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +46,9 @@ class StoredWatch:
 
     ``series`` has the columns of SERIES_COLUMNS. ``min_valid_fraction`` (0-1) is the share of a site that had to be
     clear for a date to be usable, ``reference_end`` the first day that might hold a change; ``sensors`` (names),
-    ``settings`` and what was ``skipped`` are those of the run.
+    ``settings`` and what was ``skipped`` are those of the run. ``acquired`` holds the times (UTC) of all scenes by
+    sensor. ``patches`` are the changed patches inside the sites. ``pictures`` and ``frames`` are those of
+    ``model.WatchResult``, empty where they were not asked for.
     """
 
     run_id: str
@@ -40,12 +60,50 @@ class StoredWatch:
     sensors: tuple[str, ...]
     settings: Settings
     skipped: tuple[Skipped, ...]
+    as_of: dt.date
+    provenance: Provenance
+    acquired: Mapping[str, tuple[dt.datetime, ...]]
+    effects: tuple[SiteEffect, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    pictures: Mapping[str, tuple[Picture | None, Picture | None]] = field(default_factory=dict)
+    frames: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
 
 
-def read_watch(folder: Path) -> StoredWatch:
+def as_stored(result: WatchResult, patches: Sequence[Patch] = ()) -> StoredWatch:
+    """What a folder will say of a result once it is written there, with the same words and nothing more."""
+    run = result.provenance
+    acquired: dict[str, list[dt.datetime]] = {}
+    for scene in result.scenes:
+        acquired.setdefault(scene.sensor, []).append(utc(scene.acquired))
+    settings = Settings.model_validate(run.settings)
+    return StoredWatch(
+        run_id=run.run_id,
+        area=result.area,
+        states=tuple(answers_by_site(result).values()),
+        series=result.series.assign(acquired=result.series["acquired"].dt.as_unit("ms").dt.as_unit("ns")),
+        min_valid_fraction=settings.load.min_valid_fraction,
+        reference_end=result.reference_end,
+        sensors=tuple(s.name for s in result.sensors),
+        settings=settings,
+        skipped=tuple(Skipped(**row) for row in clean(plain(result.skipped))),
+        as_of=result.as_of,
+        provenance=replace(run, created=utc(run.created), inputs=clean(plain(run.inputs))),
+        acquired={sensor: tuple(times) for sensor, times in acquired.items()},
+        effects=result.effects,
+        patches=tuple(patches),
+        pictures=result.pictures,
+        frames=result.frames,
+    )
+
+
+def read_watch(folder: Path, *, pictures: bool = False) -> StoredWatch:
     """The result in a folder that ``write_watch`` wrote.
 
     States of earlier versions have no ``change_dates`` and no ``back_date``.
+
+    Parameters
+    ----------
+    pictures : read the effects, the patches and the pictures too.
 
     Raises
     ------
@@ -64,9 +122,10 @@ def read_watch(folder: Path) -> StoredWatch:
         if missing := [name for name in wanted if name not in names]:
             raise SettingsError(f"{package}: expected the layers of a result, found no '{missing[0]}'; run watch again")
         mapped = {name: pyogrio.read_dataframe(package, layer=name) for name in ("sites", "controls")}
+        mapped |= {"changes": pyogrio.read_dataframe(package, layer="changes")} if pictures else {}
         tables: dict[str, pd.DataFrame] = {
             name: pyogrio.read_dataframe(package, layer=name, read_geometry=False)
-            for name in ("events", "series", "states", "change_dates", "contributions")
+            for name in ("events", "series", "states", "change_dates", "contributions", "effects")
             if name in names
         }
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
@@ -75,7 +134,7 @@ def read_watch(folder: Path) -> StoredWatch:
         settings = Settings.model_validate(manifest["settings"])
         return StoredWatch(
             run_id=str(manifest["run_id"]),
-            area=AreaOfInterest(folder.name, _sites(mapped), _events(tables["events"])),
+            area=AreaOfInterest(str(manifest["area"]["area_id"]), _sites(mapped), _events(tables["events"])),
             states=_states(tables),
             series=_series(tables["series"]),
             min_valid_fraction=settings.load.min_valid_fraction,
@@ -83,6 +142,10 @@ def read_watch(folder: Path) -> StoredWatch:
             sensors=tuple(manifest["area"]["sensors"]),
             settings=settings,
             skipped=tuple(Skipped(**row) for row in manifest["skipped"]),
+            as_of=dt.date.fromisoformat(manifest["area"]["as_of"]),
+            provenance=_provenance(manifest),
+            acquired=_acquired(manifest["scenes"]),
+            **(_shown(folder, manifest, mapped["changes"], tables["effects"]) if pictures else {}),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
@@ -103,6 +166,42 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     if manifest.get("manifest_version") != MANIFEST_VERSION:
         raise SettingsError(f"{folder}: written by another version of compoundwatch; run watch again")
     return manifest
+
+
+def _provenance(manifest: Mapping[str, Any]) -> Provenance:
+    names = ("run_id", "software", "settings", "settings_key", "inputs")
+    return Provenance(
+        created=dt.datetime.fromisoformat(manifest["created"]),
+        input_files=tuple(InputFile(**row) for row in manifest["input_files"]),
+        **{name: manifest[name] for name in names},
+    )
+
+
+def _acquired(scenes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[dt.datetime, ...]]:
+    times: dict[str, list[dt.datetime]] = {}
+    for scene in scenes:
+        times.setdefault(str(scene["sensor"]), []).append(dt.datetime.fromisoformat(scene["acquired"]))
+    return {sensor: tuple(found) for sensor, found in times.items()}
+
+
+def _shown(folder: Path, manifest: Mapping[str, Any], changes: pd.DataFrame, effects: pd.DataFrame) -> dict[str, Any]:
+    """What only readers who look at the sites need: effects, patches and pictures."""
+    pictures: dict[str, dict[str, Picture]] = {}
+    frames: dict[str, list[Picture]] = {}
+    for site_id, when, picture in read_pictures(folder, manifest["outputs"]):
+        pictures.setdefault(site_id, {})[when] = picture
+        frames.setdefault(site_id, []).append(picture)
+    return {
+        "effects": tuple(SiteEffect(**_of(SiteEffect, row)) for row in _rows(effects)),
+        "patches": tuple(Patch(**_of(Patch, row)) for row in _rows(changes)),
+        "pictures": {site_id: (found.get("before"), found.get("after")) for site_id, found in pictures.items()},
+        "frames": {site_id: tuple(found) for site_id, found in frames.items()},
+    }
+
+
+def _of(kind: type[SiteEffect] | type[Patch], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a type in a row, which may have more."""
+    return {f.name: row[f.name] for f in fields(kind)}
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
     from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
+    from compoundwatch.pipeline.reporting import report
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
     from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verify
     from compoundwatch.pipeline.watching import watch
@@ -34,6 +35,7 @@ __all__ = [
     "list_sensors",
     "read_area",
     "read_settings",
+    "report",
     "result_files",
     "simulate",
     "summarise",
@@ -50,6 +52,7 @@ _HOMES = {
     "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
     "explaining": ("describe_explanation", "explain", "explanation_text"),
     "inputs": ("read_area", "read_settings"),
+    "reporting": ("report",),
     "summarising": ("describe_summary", "summarise", "summary_text"),
     "verifying": ("bundle", "describe_verification", "verification_text", "verify"),
     "watching": ("watch",),

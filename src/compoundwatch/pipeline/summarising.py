@@ -16,8 +16,10 @@ from compoundwatch.errors import SettingsError
 from compoundwatch.model import AreaOfInterest, Event, Role, Site, Summary, VerdictSettings, nearest
 from compoundwatch.outputs.manifest import plain
 from compoundwatch.outputs.reading import StoredWatch, read_watch
+from compoundwatch.outputs.report import Told
 from compoundwatch.score.holding import revival_text
 from compoundwatch.score.summary import holding_text
+from compoundwatch.score.verdicts import verdicts
 
 
 def summarise(
@@ -46,7 +48,20 @@ def summarise(
     """
     if not folders:
         raise SettingsError("name at least one folder with a result of 'compoundwatch watch'")
-    stored = _in_order(folders)
+    runs = [read_watch(Path(folder)) for folder in folders]
+    return summarise_runs(runs, event_ids=event_ids, events=events, settings=settings, seed=seed)
+
+
+def summarise_runs(
+    runs: Sequence[StoredWatch],
+    *,
+    event_ids: Sequence[str] | None = None,
+    events: Path | str | None = None,
+    settings: VerdictSettings | None = None,
+    seed: int = 0,
+) -> Summary:
+    """The same of results that were read already."""
+    stored = _in_order(runs)
     latest = {state.site_id: run for run in stored for state in run.states}
     sites = [site for run in stored for site in run.area.targets if latest.get(site.site_id) is run]
     known = _events(stored, sites, Path(events) if events else None)
@@ -54,25 +69,37 @@ def summarise(
     history = [state for run in stored for state in run.states]
     states = [state for run in stored for state in run.states if latest[state.site_id] is run]
     renamed, series = _places_and_series(stored, latest)
-    views = {
-        site.site_id: score.usable_days(
-            series[series["site_id"] == site.site_id], latest[site.site_id].min_valid_fraction
-        )
-        for site in sites
-    }
+    views = {site.site_id: _views(latest[site.site_id], site.site_id) for site in sites}
     rng = np.random.default_rng(seed)
     return score.summarise(
         states, history, renamed, known, event_ids, series, views, rng, settings or VerdictSettings()
     )
 
 
-def _in_order(folders: Sequence[Path | str]) -> list[StoredWatch]:
+def _views(run: StoredWatch, site_id: str) -> Sequence[int]:
+    """The days (since 1970-01-01) on which a run saw a site well enough."""
+    return score.usable_days(run.series[run.series["site_id"] == site_id], run.min_valid_fraction)
+
+
+def told(run: StoredWatch) -> Told:
+    """What the report of one run says beyond single sites: of all of them, and of each against every event."""
+    if not run.states:
+        return Told()
+    summary = summarise_runs([run])
+    views = {site.site_id: _views(run, site.site_id) for site in run.area.targets}
+    return Told(
+        summary,
+        holding_text(summary.holding) if summary.holding else "",
+        verdicts(run.states, run.area.events, VerdictSettings(), views),
+    )
+
+
+def _in_order(given: Sequence[StoredWatch]) -> list[StoredWatch]:
     """The runs by the day on which they judged, the same run once."""
     runs: dict[str, StoredWatch] = {}
-    for folder in folders:
-        run = read_watch(Path(folder))
+    for run in given:
         if not run.states:
-            raise SettingsError(f"{folder}: the result holds no site; watch at least one")
+            raise SettingsError(f"the result {run.run_id} of {run.area.area_id} holds no site; watch at least one")
         runs.setdefault(run.run_id, run)
     ordered = sorted(runs.values(), key=lambda run: (max(s.as_of for s in run.states), run.run_id))
     outlines: dict[str, Site] = {}

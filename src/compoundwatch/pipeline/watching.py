@@ -15,6 +15,7 @@ import pandas as pd
 from compoundwatch import outputs, score, store
 from compoundwatch.errors import NoScene
 from compoundwatch.model import AreaOfInterest, InputFile, Provenance, Settings, Site, Skipped, WatchResult
+from compoundwatch.outputs.reading import as_stored
 from compoundwatch.pipeline.continuing import check_clock, check_places, continued, proposed_before
 from compoundwatch.pipeline.controls import with_controls
 from compoundwatch.pipeline.inputs import input_files, named, provenance, read_area, read_settings
@@ -22,6 +23,7 @@ from compoundwatch.pipeline.judging import Judgement, Tables, judge, record
 from compoundwatch.pipeline.measuring import Part, digest_of, look
 from compoundwatch.pipeline.planning import Plan, only, plan
 from compoundwatch.pipeline.progress import Progress, silent
+from compoundwatch.pipeline.summarising import told
 from compoundwatch.store import FINISHED, NOTHING_NEW, Kept, Workspace
 
 DEFAULT_SENSORS = ("sentinel2",)
@@ -272,6 +274,7 @@ def _kept(
         report=export.report,
         hash_imagery=export.hash_imagery,
         min_patch_m2=job.settings.detect.min_patch_m2,
+        told=told(as_stored(result)) if export.report else None,
         store={"run": going.run, "sha256": ledger.seal(going.run)},
     )
     ledger.end(going.run, FINISHED, shown, now)
