@@ -69,8 +69,7 @@ def test_every_kind_of_number_is_read_as_it_is_stored(tmp_path, dtype, predictor
 @pytest.mark.parametrize(
     "options",
     [
-        {"compress": "lzw"},
-        {"compress": "zstd"},
+        {"compress": "lerc"},
         {"compress": None},
         {"tiled": False, "blockysize": 5},
         {"compress": "deflate", "BIGTIFF": "YES"},
@@ -82,6 +81,15 @@ def test_other_tiffs_are_read_too(tmp_path, options):
     values = RNG.integers(0, 4000, (700, 900)).astype(np.uint16)
     written(tmp_path / "a.tif", values=values, **options)
     np.testing.assert_array_equal(window_of(tmp_path / "a.tif", Window(250, 120, 10, 20))[1], values[120:140, 250:260])
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd"])
+@pytest.mark.parametrize("predictor", [1, 2])
+def test_every_usual_packing(tmp_path, compress, predictor):
+    values = written(tmp_path / "a.tif", compress=compress, predictor=predictor)
+    how, found = window_of(tmp_path / "a.tif", Window(250, 120, 300, 200))
+    np.testing.assert_array_equal(found, values[120:320, 250:550])
+    assert how == "_Blocks"
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -129,7 +137,7 @@ def test_place_and_nodata_are_those_that_gdal_tells(tmp_path):
 def test_files_that_lie_alike_ask_gdal_once(tmp_path, monkeypatch):
     asked = []
     real = blocks.opened
-    monkeypatch.setattr(blocks, "opened", lambda a: asked.append(a.href) or real(a))
+    monkeypatch.setattr(blocks, "opened", lambda a, remote: asked.append(a.href) or real(a, remote))
     for k in range(3):
         written(tmp_path / f"{k}.tif")
         window_of(tmp_path / f"{k}.tif", Window(0, 0, 5, 5))
@@ -203,6 +211,25 @@ def test_a_block_that_unfolds_to_more_than_it_may_is_refused(tmp_path):
     path.write_bytes(whole)
     with pytest.raises(StackError, match="its pixels are damaged"):
         window_of(path, Window(0, 0, 10, 10))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd"])
+def test_blocks_of_noise_give_an_error_or_numbers(tmp_path, compress, seed):
+    path = tmp_path / "a.tif"
+    written(path, shape=(256, 256), compress=compress, predictor=2)
+    with raster(asset(path)) as source:
+        start, size = source.page.dataoffsets[0], source.page.databytecounts[0]
+    whole = bytearray(path.read_bytes())
+    at = start + (4 if seed % 2 else 0)
+    whole[at : start + size] = np.random.default_rng(seed).bytes(start + size - at)
+    path.write_bytes(whole)
+    try:
+        _, found = window_of(path, Window(0, 0, 16, 16))
+    except StackError:
+        return
+    assert found.shape == (16, 16)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

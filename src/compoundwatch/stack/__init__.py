@@ -1,5 +1,6 @@
 """Reading pixels: scenes to a stack of features on one grid, aligned with one another, and pictures for people."""
 
+from compoundwatch.stack.chips import Chips, SiteChips
 from compoundwatch.stack.load import Day, by_day, load, picture
 from compoundwatch.stack.memory import (
     Memory,
@@ -14,9 +15,11 @@ from compoundwatch.stack.pair import Image, check_pair, polygon_mask, read_image
 from compoundwatch.stack.survey import survey
 
 __all__ = [
+    "Chips",
     "Day",
     "Image",
     "Memory",
+    "SiteChips",
     "by_day",
     "check_pair",
     "from_arrays",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,17 @@ from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import Asset, BoolArray, FloatArray, Scene, Sensor
 from compoundwatch.stack import hdf5
-from compoundwatch.stack.blocks import Raster, raster
+from compoundwatch.stack.blocks import Form, Raster, raster
+
+if TYPE_CHECKING:
+    from compoundwatch.stack.chips import SiteChips
 
 MAX_SOURCE_PIXELS = 40_000_000
 """Refuse to read more pixels than this from one band at once: a guard against absurd rasters."""
 
 MAX_FACTOR = 64
 """Pixels of a file that span more pixels of the grid are resampled, not repeated, which would take memory for each."""
-_TAPS = 2
+TAPS = 2
 """Pixels on each side that cubic convolution needs."""
 
 Aside = tuple[float, float]
@@ -48,7 +51,8 @@ _R = TypeVar("_R")
 class Reader:
     """Reads bands side by side: many days, and within each all bands at once, at most ``threads`` files together."""
 
-    def __init__(self, sensor: Sensor, threads: int) -> None:
+    def __init__(self, sensor: Sensor, threads: int, chips: SiteChips | None = None) -> None:
+        self._sensor, self._chips = sensor, chips
         self._how = {
             b.name: Resampling.nearest if b.quality or b.nearest else Resampling.bilinear for b in sensor.bands
         }
@@ -80,29 +84,36 @@ class Reader:
         ------
         StackError : one of them cannot be read or put on the grid.
         """
-        parts = self._files.map(lambda name: read_band(scene, name, grid, self._how[name], aside_m), names)
+        parts = self._files.map(lambda n: read_band(scene, n, grid, self._how[n], aside_m, self._chips), names)
         return dict(zip(names, parts, strict=True))
 
+    def clear(self, scene: Scene, grid: Grid, aside_m: Aside = (0.0, 0.0)) -> BoolArray:
+        """Where the quality bands of a scene allow its use: bool (rows, cols).
 
-def clear(scene: Scene, sensor: Sensor, grid: Grid, aside_m: Aside = (0.0, 0.0)) -> BoolArray:
-    """Where the quality bands of a scene allow its use: bool (rows, cols).
-
-    Raises
-    ------
-    StackError : one of them cannot be read or put on the grid.
-    """
-    if sensor.valid is None:
-        return np.ones(grid.shape, dtype=bool)
-    quality = [b.name for b in sensor.bands if b.quality]
-    return sensor.valid({name: read_band(scene, name, grid, Resampling.nearest, aside_m) for name in quality})
+        Raises
+        ------
+        StackError : one of them cannot be read or put on the grid.
+        """
+        if self._sensor.valid is None:
+            return np.ones(grid.shape, dtype=bool)
+        quality = [b.name for b in self._sensor.bands if b.quality]
+        return self._sensor.valid(self.bands(scene, quality, grid, aside_m))
 
 
-def read_band(scene: Scene, band: str, grid: Grid, resampling: Resampling, aside_m: Aside = (0.0, 0.0)) -> FloatArray:
+def read_band(
+    scene: Scene,
+    band: str,
+    grid: Grid,
+    resampling: Resampling,
+    aside_m: Aside = (0.0, 0.0),
+    chips: SiteChips | None = None,
+) -> FloatArray:
     """One band on the grid: float32 (rows, cols) in physical units, NaN where the file has no data.
 
     Parameters
     ----------
     aside_m : each pixel is read so many metres to the east and north of its place.
+    chips : where pixels of the place are kept.
 
     Raises
     ------
@@ -112,7 +123,7 @@ def read_band(scene: Scene, band: str, grid: Grid, resampling: Resampling, aside
     try:
         if asset.layer:
             return hdf5.read(asset, grid)
-        with raster(asset) as source:
+        with chips.raster(scene, band) if chips else raster(asset) as source:
             return _window(source, asset, grid, resampling, aside_m)
     except StackError as error:
         raise StackError(f"scene {scene.scene_id}: band '{band}' cannot be used: {error}") from error
@@ -122,7 +133,7 @@ def read_band(scene: Scene, band: str, grid: Grid, resampling: Resampling, aside
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a grid lies in a file: the window to read, and how its pixels become those of the grid.
 
     ``factor`` is the number of grid pixels that one file pixel spans, ``row`` and ``col`` where the window's corner
@@ -140,13 +151,13 @@ def _window(source: Raster, asset: Asset, grid: Grid, resampling: Resampling, as
     if not form.wkt:
         raise StackError("it has no coordinate reference system")
     right, up = aside_m[0] / grid.pixel_m, aside_m[1] / grid.pixel_m
-    reach = math.ceil(max(abs(right), abs(up))) + _TAPS if right or up else 0
-    place = _place(form.wkt, form.transform, form.width, form.height, grid, reach)
-    if place.window is None:
+    reach = math.ceil(max(abs(right), abs(up))) + TAPS if right or up else 0
+    at = place(form, grid, reach)
+    if at.window is None:
         return _nothing(grid.shape)
-    values = _physical(source.read(place.window), asset, form.nodata)
-    if factor := place.factor:
-        row, col = place.row, place.col
+    values = _physical(source.read(at.window), asset, form.nodata)
+    if factor := at.factor:
+        row, col = at.row, at.col
         if reach and resampling is Resampling.nearest:
             row, col = row + round(up), col - round(right)
         elif reach:
@@ -158,7 +169,7 @@ def _window(source: Raster, asset: Asset, grid: Grid, resampling: Resampling, as
     reproject(
         values,
         target,
-        src_transform=Affine(*form.transform) * Affine.translation(place.window.col_off, place.window.row_off),
+        src_transform=Affine(*form.transform) * Affine.translation(at.window.col_off, at.window.row_off),
         src_crs=form.wkt,
         src_nodata=np.nan,
         dst_transform=Affine.translation(*aside_m) * grid.transform,
@@ -204,12 +215,19 @@ def _weighted(values: FloatArray, weights: Sequence[float], first: int, axis: in
     return total
 
 
-@lru_cache(maxsize=4096)
-def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid: Grid, reach: int) -> _Place:
-    """The window and so many grid pixels around it.
+def place(form: Form, grid: Grid, reach: int) -> Place:
+    """Where a grid lies in a file, with so many grid pixels around it.
 
-    Cached, because all dates of one band lie alike and comparing reference systems is slow.
+    Raises
+    ------
+    StackError : the file is not north-up, or too large a part of it is needed.
     """
+    return _place(form.wkt, form.transform, form.width, form.height, grid, reach)
+
+
+@lru_cache(maxsize=4096)
+def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid: Grid, reach: int) -> Place:
+    """Cached, because all dates of one band lie alike and comparing reference systems is slow."""
     place, crs = Affine(*transform), CRS.from_wkt(wkt)
     if place.b or place.d or place.a <= 0 or place.e >= 0:
         raise StackError("it is not north-up")
@@ -222,12 +240,12 @@ def _place(wkt: str, transform: tuple[float, ...], width: int, height: int, grid
     right = min(width, math.ceil((bounds[2] - place.c) / place.a - 1e-6) + margin)
     bottom = min(height, math.ceil((bounds[1] - place.f) / place.e - 1e-6) + margin)
     if right <= left or bottom <= top:
-        return _Place(None, None, 0, 0)
+        return Place(None, None, 0, 0)
     if (right - left) * (bottom - top) > MAX_SOURCE_PIXELS:
         raise StackError(f"the window covers {(right - left) * (bottom - top)} pixels, more than {MAX_SOURCE_PIXELS}")
     x, y = place.c + left * place.a, place.f + top * place.e
     row, col = round((grid.top - y) / grid.pixel_m), round((x - grid.left) / grid.pixel_m)
-    return _Place(Window(left, top, right - left, bottom - top), factor, row, col)
+    return Place(Window(left, top, right - left, bottom - top), factor, row, col)
 
 
 def _aligned(transform: Affine, grid: Grid) -> int | None:

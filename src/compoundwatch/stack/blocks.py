@@ -1,9 +1,9 @@
 """Reading a window of a raster: the blocks it needs, fetched together and unpacked once.
 
-Nearly all imagery comes as tiled TIFFs packed by DEFLATE. What such a file's directory says is read by tifffile, its
-blocks are unpacked by libdeflate, and where it lies on Earth is asked of GDAL once for all files that say so in the
-same words: this takes half the time of reading through GDAL, and over a slow link two requests a file instead of three
-or more. Any other TIFF is read by GDAL.
+Nearly all imagery comes as tiled TIFFs, most of them packed by DEFLATE. What such a file's directory says is read by
+tifffile, its blocks are unpacked by imagecodecs, and where it lies on Earth is asked of GDAL once for all files that
+say so in the same words: this takes half the time of reading through GDAL, and over a slow link two requests a file
+instead of three or more. Any other TIFF is read by GDAL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,7 +26,7 @@ from rasterio.windows import Window
 
 from compoundwatch.errors import StackError
 from compoundwatch.model import Asset
-from compoundwatch.stack.files import GDAL_OPTIONS, HEAD_BYTES, MAX_BLOCK_BYTES, Bytes, opened, source_bytes
+from compoundwatch.stack.files import GDAL_OPTIONS, HEAD_BYTES, MAX_BLOCK_BYTES, Bytes, Remote, opened, source_bytes
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -35,7 +35,13 @@ GAP_BYTES = 4_096
 """Blocks that lie no further apart in a file are fetched with one request."""
 RUN_BYTES = 16_000_000
 """Most that is fetched with one request, unless one block is larger."""
-DEFLATE = (8, 32_946)
+UNPACK: Mapping[int, Callable[..., Any]] = {
+    5: imagecodecs.lzw_decode,
+    8: imagecodecs.deflate_decode,
+    32_946: imagecodecs.deflate_decode,
+    50_000: imagecodecs.zstd_decode,
+}
+"""How blocks of each kind of compression are unpacked."""
 NO_PREDICTOR, DIFFERENCES = 1, 2
 PLACE_TAGS = (33_550, 33_922, 34_264, 34_735, 34_736, 34_737)
 """Tags of a TIFF that say where it lies: scale, tie points, matrix, and the keys of GeoTIFF with their values."""
@@ -84,10 +90,14 @@ def raster(asset: Asset) -> Iterator[Raster]:
         page = _directory(source.bytes_at(0, HEAD_BYTES))
         if page is not None:
             assert page.dtype is not None
-            yield _Blocks(source, page, page.dtype.newbyteorder(page.parent.byteorder), _form(page, asset))
+            yield _Blocks(source, page, page.dtype.newbyteorder(page.parent.byteorder), _form(page, asset, source))
             return
-    with rasterio.Env(**GDAL_OPTIONS), opened(asset) as dataset:
+    with rasterio.Env(**GDAL_OPTIONS), opened(asset, _remote(source)) as dataset:
         yield _Dataset(dataset)
+
+
+def _remote(source: Bytes) -> Remote | None:
+    return source if isinstance(source, Remote) else None
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def _directory(head: bytes) -> TiffPage | None:
         page = tifffile.TiffFile(io.BytesIO(head)).pages.first
         blocks = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
         good = (
-            page.compression in DEFLATE
+            page.compression in UNPACK
             and page.predictor in (NO_PREDICTOR, DIFFERENCES)
             and page.samplesperpixel == page.imagedepth == page.tiledepth == page.fillorder == 1
             and page.dtype is not None
@@ -133,11 +143,11 @@ def _directory(head: bytes) -> TiffPage | None:
 _PLACES: dict[Any, tuple[str, tuple[float, float, float, float, float, float]]] = {}
 
 
-def _form(page: TiffPage, asset: Asset) -> Form:
+def _form(page: TiffPage, asset: Asset, source: Bytes) -> Form:
     """Where a file lies; GDAL is asked once for all files that say so in the same words."""
     said = tuple(repr(page.tags[tag].value) if tag in page.tags else "" for tag in PLACE_TAGS)
     if said not in _PLACES:
-        with rasterio.Env(**GDAL_OPTIONS), opened(asset) as dataset:
+        with rasterio.Env(**GDAL_OPTIONS), opened(asset, _remote(source)) as dataset:
             if len(_PLACES) >= MAX_PLACES:
                 _PLACES.clear()
             _PLACES[said] = _place(dataset)
@@ -151,7 +161,7 @@ def _form(page: TiffPage, asset: Asset) -> Form:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """A tiled TIFF of one band, packed by DEFLATE."""
+    """A tiled TIFF of one band."""
 
     source: Bytes
     page: TiffPage
@@ -188,8 +198,8 @@ class _Blocks:
             return
         size = page.tilelength * page.tilewidth * self.stored_type.itemsize
         try:
-            stored = imagecodecs.deflate_decode(packed, out=size)
-        except imagecodecs.DeflateError:
+            stored = UNPACK[page.compression](packed, out=size)
+        except RuntimeError:
             stored = b""
         if len(stored) != size:
             raise StackError("its pixels are damaged")

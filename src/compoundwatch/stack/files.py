@@ -52,21 +52,26 @@ TIMEOUT_S, BUDGET_S, CONNECTIONS = 60.0, 180.0, 64
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
+def is_remote(href: str) -> bool:
+    """Whether a file lies on a server."""
+    return href.startswith(("https://", "http://"))
+
+
 @contextmanager
-def opened(asset: Asset, tokens: Tokens = TOKENS) -> Iterator[Any]:
-    """The raster of a band, closed at the end.
+def opened(asset: Asset, remote: Remote | None = None) -> Iterator[Any]:
+    """The raster of a band, closed at the end; ``remote`` is its file on a server, where some of it is fetched already.
 
     Raises
     ------
     StackError : it cannot be fetched, or it is built so that reading a little of it takes very much memory.
     RasterioError : it is no TIFF, or a broken one.
     """
-    if not asset.href.startswith(("https://", "http://")):
+    if not is_remote(asset.href):
         with rasterio.open(asset.href, driver="GTiff") as source:
             _check(source)
             yield source
         return
-    remote = Remote(asset, tokens)
+    remote = remote or Remote(asset)
     try:
         remote.head()
         with _VirtualFile(remote) as file, file.open(driver="GTiff") as source:
@@ -96,7 +101,7 @@ class Bytes(Protocol):
 @contextmanager
 def source_bytes(asset: Asset) -> Iterator[Bytes]:
     """The bytes of a band's file, wherever it is."""
-    if asset.href.startswith(("https://", "http://")):
+    if is_remote(asset.href):
         yield Remote(asset)
     else:
         with open(asset.href, "rb", buffering=0) as file:
@@ -185,6 +190,7 @@ class Remote:
         if self._state is None:
             answer = self._ask(0, HEAD_BYTES)
             self._state = _state(answer)
+            self._last = 0, answer.body
             _CACHE.put(self._asset.href, 0, answer.body, self._state)
         return self._state
 
@@ -200,6 +206,9 @@ class Remote:
         if not size:
             return b""
         first, piece = self._last
+        if first <= start < first + len(piece) < start + size:
+            known = piece[start - first :]
+            return known + self.bytes_at(start + len(known), size - len(known))
         if not first <= start <= start + size <= first + len(piece):
             first, piece = _CACHE.get(self._asset.href, start, size) or self._fetch(start, size, state)
             self._last = first, piece

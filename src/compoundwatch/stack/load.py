@@ -16,9 +16,8 @@ import xarray as xr
 from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import BoolArray, FloatArray, Picture, Scene, Sensor, Skipped
-from compoundwatch.stack.bands import Reader, clear, read_band
-
-__all__ = ["Day", "by_day", "clear", "day_number", "load", "picture", "read_band"]
+from compoundwatch.stack.bands import Reader
+from compoundwatch.stack.chips import SiteChips
 
 PICTURE_WHITE = 0.30
 """Reflectance that is drawn white in pictures."""
@@ -72,7 +71,12 @@ def by_day(scenes: Sequence[Scene]) -> list[Day]:
 
 
 def load(
-    days: Sequence[Day], sensor: Sensor, grid: Grid, threads: int = 8, progress: Callable[[], None] | None = None
+    days: Sequence[Day],
+    sensor: Sensor,
+    grid: Grid,
+    threads: int = 32,
+    progress: Callable[[], None] | None = None,
+    chips: SiteChips | None = None,
 ) -> tuple[xr.Dataset, list[Skipped]]:
     """Read a stack of features.
 
@@ -83,6 +87,7 @@ def load(
     grid : where the pixels go.
     threads : files read at the same time.
     progress : called once after each day.
+    chips : where pixels of the site are kept.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def load(
         if progress:
             progress()
 
-    with Reader(sensor, threads) as reader:
+    with Reader(sensor, threads, chips) as reader:
         list(reader.map(read_and_tell, range(len(days))))
     if len(days) and not readable.any():
         raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
@@ -140,7 +145,7 @@ def load(
     return stack, sorted(skipped, key=lambda s: s.item_id)
 
 
-def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
+def picture(day: Day, sensor: Sensor, grid: Grid, chips: SiteChips | None = None) -> Picture:
     """A true-colour picture of one day; clouds are shown as they are, only missing pixels are not ``seen``.
 
     Raises
@@ -150,7 +155,7 @@ def picture(day: Day, sensor: Sensor, grid: Grid) -> Picture:
     if sensor.picture is None:
         raise StackError(f"{sensor.title} has no true-colour picture")
     layers: dict[str, FloatArray] = {}
-    with Reader(sensor, len(sensor.picture)) as reader:
+    with Reader(sensor, len(sensor.picture), chips) as reader:
         for scene in day.scenes:
             for name, values in reader.bands(scene, sensor.picture, grid, day.aside_m).items():
                 known = layers.get(name, values)
@@ -166,16 +171,13 @@ def _mosaic(
     day: Day, sensor: Sensor, grid: Grid, reader: Reader
 ) -> tuple[dict[str, FloatArray], BoolArray, list[Skipped]]:
     """Bands of one day, the first usable scene winning at each pixel; which pixels are usable; what failed."""
-    quality = [b.name for b in sensor.bands if b.quality]
     measured = [b.name for b in sensor.bands if not b.quality]
     bands: dict[str, FloatArray] = {}
     usable = np.zeros(grid.shape, dtype=bool)
     failed: list[Skipped] = []
     for scene in day.scenes:
         try:
-            wanted = ~usable
-            if sensor.valid is not None:
-                wanted &= sensor.valid(reader.bands(scene, quality, grid, day.aside_m))
+            wanted = reader.clear(scene, grid, day.aside_m) & ~usable
             if not wanted.any():
                 continue
             values = reader.bands(scene, measured, grid, day.aside_m)

@@ -7,21 +7,19 @@ Only the quality bands and one other band are read, on a frame around the place 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.enums import Resampling
 
 from compoundwatch.errors import StackError
 from compoundwatch.grid import Grid
 from compoundwatch.model import FloatArray, Scene, Sensor, Skipped
 from compoundwatch.stack import coregister, offsets
+from compoundwatch.stack.bands import Reader
+from compoundwatch.stack.chips import SiteChips
 from compoundwatch.stack.coregister import Shift
-from compoundwatch.stack.files import GDAL_OPTIONS
-from compoundwatch.stack.load import Day, clear, day_number, read_band
+from compoundwatch.stack.load import Day, day_number
 from compoundwatch.stack.memory import Memory, day_key, measured_once, scene_key
 
 FRAME_PIXELS = (64, 128)
@@ -54,9 +52,10 @@ def survey(
     sensor: Sensor,
     grid: Grid,
     reference_day: int,
-    threads: int = 8,
+    threads: int = 32,
     progress: Callable[[], None] | None = None,
     memory: Memory | None = None,
+    chips: SiteChips | None = None,
 ) -> tuple[list[Day], list[Skipped]]:
     """Measure how far each day lies off the others, and find days and scenes that are not to be used.
 
@@ -66,9 +65,10 @@ def survey(
     sensor : which band the days are aligned on; a sensor without one is not surveyed.
     grid : the grid of the place.
     reference_day : days before this one (since 1970-01-01) make the reference.
-    threads : days read at the same time.
+    threads : files read at the same time.
     progress : called once after each day.
     memory : what earlier surveys read and measured of the place, which is not done again; takes what is new.
+    chips : where pixels of the place are kept.
 
     Returns
     -------
@@ -83,20 +83,20 @@ def survey(
     frame = frame_around(grid)
     memory = memory or Memory()
     covers = frame.rows >= grid.rows and frame.cols >= grid.cols
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with Reader(sensor, threads, chips) as reader:
 
         def look(day: Day) -> list[_View]:
-            views = [_view(scene, sensor, frame, memory) for scene in day.scenes]
+            views = [_view(scene, sensor, frame, reader, memory) for scene in day.scenes]
             if progress:
                 progress()
             return views
 
-        seen = list(pool.map(look, days))
+        seen = list(reader.map(look, days))
         views = [v for part in seen for v in part]
         failed = [Skipped(v.scene.scene_id, "load", v.failure) for v in views if v.values is None]
         if len(failed) == len(views):
             raise StackError(f"none of the {len(days)} days could be read; the first reason: {failed[0].reason}")
-        wrong = _misstated([v for v in views if v.values is not None], sensor, frame, pool, memory)
+        wrong = _misstated([v for v in views if v.values is not None], sensor, frame, reader, memory)
         if len(failed) + len(wrong) == len(views):
             raise StackError(f"no scene can be used; the first reason: {wrong[0].reason}")
         bad = {s.item_id for s in failed + wrong}
@@ -108,38 +108,37 @@ def survey(
                 blank = covers and not np.isfinite(layers[-1]).any()
                 kept.append(replace(day, scenes=tuple(v.scene for v in good), blank=blank))
         before = [k for k, day in enumerate(kept) if day.day < reference_day]
-        shifts = coregister.align(layers, before, measured_once([day_key(day) for day in kept], memory, pool.map))
+        shifts = coregister.align(layers, before, measured_once([day_key(day) for day in kept], memory, reader.map))
     used, unaligned = _judged(kept, layers, shifts, sensor)
     return used, sorted(failed + wrong + unaligned, key=lambda s: s.item_id)
 
 
-def _view(scene: Scene, sensor: Sensor, frame: Grid, memory: Memory) -> _View:
+def _view(scene: Scene, sensor: Sensor, frame: Grid, reader: Reader, memory: Memory) -> _View:
     """Read what a scene shows; the band is not read where nothing of it may be used."""
     assert sensor.align_on is not None
     key = scene_key(scene)
     if (known := memory.frames.get(key)) is not None:
         return _View(scene, known)
     try:
-        with rasterio.Env(**GDAL_OPTIONS):
-            usable = clear(scene, sensor, frame)
-            if not usable.any():
-                return _View(scene, memory.frames.put(key, np.full(frame.shape, np.nan, dtype=np.float32)))
-            values = read_band(scene, sensor.align_on, frame, Resampling.bilinear)
+        usable = reader.clear(scene, frame)
+        if not usable.any():
+            return _View(scene, memory.frames.put(key, np.full(frame.shape, np.nan, dtype=np.float32)))
+        values = reader.bands(scene, [sensor.align_on], frame)[sensor.align_on]
     except StackError as error:
         return _View(scene, None, str(error))
     return _View(scene, memory.frames.put(key, np.where(usable, values, np.float32(np.nan))))
 
 
-def _misstated(
-    views: Sequence[_View], sensor: Sensor, frame: Grid, pool: ThreadPoolExecutor, memory: Memory
-) -> list[Skipped]:
+def _misstated(views: Sequence[_View], sensor: Sensor, frame: Grid, reader: Reader, memory: Memory) -> list[Skipped]:
     """Scenes whose numbers do not mean what their item says (``stack.offsets`` has the rule)."""
     step = sensor.offset_step
     if step is None:
         return []
     levels = np.array([offsets.level(v.values) for v in views if v.values is not None])
     days = np.array([day_number(v.scene) for v in views], dtype=np.int64)
-    signs = _convicted(views, levels, days, step, lambda k: _reflectances(views[k].scene, sensor, frame, memory), pool)
+    signs = _convicted(
+        views, levels, days, step, lambda k: _reflectances(views[k].scene, sensor, frame, reader, memory), reader
+    )
     found = []
     for k, view in enumerate(views):
         if offsets.impossible(levels[k : k + 1], step)[0]:
@@ -161,7 +160,7 @@ def _convicted(
     days: npt.NDArray[np.int64],
     step: float,
     read: Callable[[int], dict[str, FloatArray] | None],
-    pool: ThreadPoolExecutor,
+    reader: Reader,
 ) -> dict[int, int]:
     """Suspected scenes that are wrong by a step, and its sign. Once put right, they testify against others.
 
@@ -178,7 +177,7 @@ def _convicted(
         suspects = set(offsets.suspected(right, days, step, whole_year)) - set(signs)
         called = {k: offsets.witnesses(k, days, [w for w in known if w not in suspects]) for k in sorted(suspects)}
         unread = sorted({*called, *(w for found in called.values() for w in found)} - set(bands))
-        bands |= zip(unread, pool.map(read, unread), strict=True)
+        bands |= zip(unread, reader.map(read, unread), strict=True)
         new = {}
         for k, others in called.items():
             scene, heard = bands[k], [_put_right(o, signs.get(w, 0) * step) for w in others if (o := bands[w])]
@@ -195,15 +194,16 @@ def _put_right(bands: dict[str, FloatArray], by: float) -> dict[str, FloatArray]
     return {name: values - np.float32(by) for name, values in bands.items()} if by else bands
 
 
-def _reflectances(scene: Scene, sensor: Sensor, frame: Grid, memory: Memory) -> dict[str, FloatArray] | None:
+def _reflectances(
+    scene: Scene, sensor: Sensor, frame: Grid, reader: Reader, memory: Memory
+) -> dict[str, FloatArray] | None:
     """All bands of reflectance where they may be used, NaN elsewhere; None where they cannot be read."""
     if (known := memory.bands.get(scene_key(scene))) is not None:
         return known
     names = [b.name for b in sensor.bands if b.unit == REFLECTANCE]
     try:
-        with rasterio.Env(**GDAL_OPTIONS):
-            usable = clear(scene, sensor, frame)
-            layers = {name: read_band(scene, name, frame, Resampling.bilinear) for name in names}
+        usable = reader.clear(scene, frame)
+        layers = reader.bands(scene, names, frame)
     except StackError:
         return None
     return memory.bands.put(
