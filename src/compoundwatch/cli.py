@@ -242,9 +242,18 @@ def compare(
     "--event", "event_ids", multiple=True, metavar="ID", help="Hold the sites against this event; may repeat."
 )
 @click.option("--events", type=FILE, help="CSV file of events in place of those of the results.")
+@click.option(
+    "--placebos",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Judge so many controls of each DIR as if they were sites, and rank the sites among them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_guarded
-def summary(folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path | None, as_json: bool) -> int:
+def summary(
+    folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path | None, placebos: int, as_json: bool
+) -> int:
     """Say what holds for how many of the sites in the results DIR, before or after which raid, and how surely.
 
     \b
@@ -254,7 +263,7 @@ def summary(folders: tuple[Path, ...], event_ids: tuple[str, ...], events: Path 
     """
     from compoundwatch import pipeline
 
-    found = pipeline.summarise(folders, event_ids=event_ids or None, events=events)
+    found = pipeline.summarise(folders, event_ids=event_ids or None, events=events, placebos=placebos)
     if as_json:
         click.echo(json.dumps(pipeline.describe_summary(found), ensure_ascii=False, indent=2))
     else:
@@ -285,6 +294,29 @@ def report(folder: Path, out: Path | None, site_id: str | None, language: str, p
 
     written = pipeline.report(folder, out=out, site_id=site_id, language=language, pdf=pdf, basemap=basemap)
     click.echo(f"Written to {written}.")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--site", "sites", multiple=True, metavar="ID", help="Draw this site only; may be repeated.")
+@click.option("--out", type=FILE, help="Folder for the pictures. Default: beside DIR, named after it.")
+@_guarded
+def chips(folder: Path, sites: tuple[str, ...], out: Path | None) -> int:
+    """Draw the sites of the result DIR over time: contact sheets, before and after, and timelapses, as PNG and GIF.
+
+    \b
+    Examples:
+      compoundwatch chips result
+      compoundwatch chips result --site S1 --out pictures
+    """
+    from compoundwatch import pipeline
+
+    with _progress(False) as progress:
+        made = pipeline.chips(folder, out=out, sites=sites, progress=progress)
+    click.echo(f"Written to {made.folder}: {len(made.paths)} files.")
+    if made.without:
+        click.echo(f"No picture of {', '.join(made.without)}: no clear view was kept.")
+    return INCOMPLETE if made.without else DONE
 
 
 @main.command()

@@ -672,7 +672,10 @@ class Summary:
     ``n_sites``; ``unseen`` sites had too few views, ``inconclusive`` ones had views but no clear answer: neither is "no
     change". ``spells`` and ``holding`` say how long stillness lasted (None = no site was called EMPTIED); of the sites
     ``withdrawn`` it was said once and is not any more. ``as_of_earliest`` and ``as_of_latest`` are the days on which
-    the sites were judged. Intervals hold ``level`` (0-1). ``sentence`` may be quoted together with ``caveat``.
+    the sites were judged. Intervals hold ``level`` (0-1). ``sentence`` may be quoted together with ``caveat``. Of the
+    ``n_called`` sites that were called changed, ``n_expected_false`` are expected not to have changed (the sum of their
+    probabilities). ``placebo_p`` ranks the score of a site among those of ``n_placebos`` controls judged as sites
+    (0-1); both empty where that was not asked for.
     """
 
     as_of_earliest: dt.date
@@ -689,6 +692,10 @@ class Summary:
     events: tuple[EventSummary, ...]
     sentence: str
     caveat: str
+    n_called: int
+    n_expected_false: float
+    n_placebos: int = 0
+    placebo_p: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -800,7 +807,8 @@ class LoadSettings(_Group):
 
     margin_m: float = Field(60.0, ge=0, le=5000, description="width of the rim read around each outline, in metres")
     tile_pixels: int = Field(256, ge=32, le=4096, description="side of the pieces that are held in memory at once")
-    threads: int = Field(8, ge=1, le=64, description="files read at the same time")
+    threads: int = Field(32, ge=1, le=64, description="files read at the same time")
+    cache_mb: float = Field(2000.0, ge=0, description="megabytes of pixels kept in the workspace; 0 = none")
     min_valid_fraction: float = Field(0.4, gt=0, le=1, description="share of a site that must be clear for a view")
 
 

@@ -16,6 +16,7 @@ from compoundwatch.cli import main
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import AreaOfInterest, Event, Provenance, Role, Settings, Site, State, WatchResult
 from compoundwatch.outputs import write_watch
+from compoundwatch.sensors.sentinel2 import SENSOR
 from tests.score.test_dates import date, state
 from tests.score.test_panel import table
 
@@ -79,7 +80,7 @@ def made(run_id="r1", states=None, events=None, as_of=END):
     sites = [place(k, name, Role.CONTROL if name in CONTROLS else Role.SITE) for k, name in enumerate(names)]
     return WatchResult(
         area=AreaOfInterest("area", tuple(sites), (raid(),) if events is None else events),
-        sensors=(),
+        sensors=(SENSOR,),
         reference_end=date(START + 365),
         as_of=date(as_of),
         scenes=(),
@@ -121,6 +122,26 @@ def test_counts_are_sums_of_probabilities(told):
     # Five sites with 0.85: P(all) = 0.44, P(4 or 5) = 0.84, P(3 or more) = 0.97.
     assert told["counts"]["EMPTIED"]["low"] == 3
     assert told["counts"]["EMPTIED"]["at_most"] == told["counts"]["EMPTIED"]["high"] + 2
+
+
+def test_calls_expected_to_be_wrong_are_the_sum_of_their_chances(told):
+    """Seven sites are called changed, each with a probability of 0.1 of no change."""
+    assert told["n_called"] == 7
+    assert told["n_expected_false"] == pytest.approx(0.7)
+    assert "Of the 7 sites called changed, 0.7 are expected not to have changed." in told["caveat"]
+
+
+def test_sites_are_ranked_among_controls_judged_as_sites(tmp_path):
+    """Nothing happened at the three controls: a site that changed scores above them, one that did not does not."""
+    scores = {"o2": 5.0, "o4": None}
+    states = tuple(replace(s, score=scores.get(s.site_id, 90.0)) for s in answers())
+    write_watch(made(states=states), tmp_path / "result", rasters=False, report=False)
+    found = pipeline.summarise([tmp_path / "result"], placebos=10)
+    assert found.n_placebos == 3
+    assert {found.placebo_p[t] for t in TREATED} == {1 / 4}
+    assert found.placebo_p["o2"] > 1 / 4
+    assert "o4" not in found.placebo_p, "what was never seen has no rank"
+    assert any(heading == "Among controls" for heading, _ in pipeline.summary_text(found))
 
 
 def test_falls_are_held_against_the_raid(told):

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from compoundwatch import events as event_files
-from compoundwatch import score
+from compoundwatch import score, sensors
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import AreaOfInterest, Event, Role, Site, Summary, VerdictSettings, nearest
 from compoundwatch.outputs.manifest import plain
 from compoundwatch.outputs.reading import StoredWatch, read_watch
 from compoundwatch.outputs.report import Told
+from compoundwatch.pipeline.inputs import day_number
 from compoundwatch.score.holding import revival_text
 from compoundwatch.score.summary import holding_text
 from compoundwatch.score.verdicts import verdicts
@@ -28,6 +29,7 @@ def summarise(
     event_ids: Sequence[str] | None = None,
     events: Path | str | None = None,
     settings: VerdictSettings | None = None,
+    placebos: int = 0,
     seed: int = 0,
 ) -> Summary:
     """What holds for how many of the sites that were watched, with its uncertainty.
@@ -39,6 +41,7 @@ def summarise(
     event_ids : events to hold the sites against; None = the raids that fall into the time watched.
     events : path of a CSV file of events that takes the place of those in the folders.
     settings : how sites are held against events; None = the defaults.
+    placebos : so many controls of each folder are judged as if they were sites, to rank the sites' scores among theirs.
     seed : seed of the random dates, labels and durations.
 
     Raises
@@ -49,7 +52,38 @@ def summarise(
     if not folders:
         raise SettingsError("name at least one folder with a result of 'compoundwatch watch'")
     runs = [read_watch(Path(folder)) for folder in folders]
-    return summarise_runs(runs, event_ids=event_ids, events=events, settings=settings, seed=seed)
+    found = summarise_runs(runs, event_ids=event_ids, events=events, settings=settings, seed=seed)
+    return _among_placebos(found, runs, placebos, seed) if placebos else found
+
+
+def _among_placebos(found: Summary, runs: Sequence[StoredWatch], limit: int, seed: int) -> Summary:
+    """The same with the rank of every site among controls that are judged as if they were sites."""
+    stored = _in_order(runs)
+    latest = {state.site_id: run for run in stored for state in run.states}
+    scores = [score for run in stored if run in latest.values() for score in _placebo_scores(run, limit, seed)]
+    ours = {s.site_id: s.score for run in stored for s in run.states if latest[s.site_id] is run}
+    ranks = {k: score.placebo_p(own, scores) for k, own in ours.items() if own is not None}
+    known = {k: p for k, p in ranks.items() if p is not None}
+    return replace(found, n_placebos=len(scores), placebo_p=known)
+
+
+def _placebo_scores(run: StoredWatch, limit: int, seed: int) -> list[float]:
+    """Scores (0-100) of controls of a run, each judged as a site against the others of its set."""
+    scores = []
+    for placebo in score.placebo_sites(run.area, limit):
+        others = tuple(run.area.by_id[c] for c in placebo.controls)
+        _, states = score.score_sites(
+            replace(run.area, sites=(placebo, *others)),
+            run.series[run.series["site_id"].isin([placebo.site_id, *placebo.controls])],
+            tuple(sensors.sensor(name) for name in run.sensors),
+            {placebo.site_id: day_number(run.reference_end)},
+            max(s.as_of for s in run.states),
+            run.settings.score,
+            run.min_valid_fraction,
+            np.random.default_rng(seed),
+        )
+        scores += [s.score for s in states if s.score is not None]
+    return scores
 
 
 def summarise_runs(
@@ -169,6 +203,9 @@ def summary_text(summary: Summary) -> list[tuple[str, list[str]]]:
         if len(about.verdicts) > 1:
             lines += [f"Pooled. {about.study.reason}", f"Displacement. {about.displacement.reason}"]
         parts.append((f"{about.event.kind} {about.event.event_id}", lines))
+    if summary.n_placebos:
+        begin = f"{summary.n_placebos} controls were judged as if they were sites. Chance that one scores as high as"
+        parts.append(("Among controls", [f"{begin} {k}: {p:.2g}" for k, p in summary.placebo_p.items()]))
     if not summary.events:
         parts.append(("Events", ["No raid falls into the time watched; name an event with --event."]))
     return parts

@@ -13,6 +13,7 @@ from compoundwatch.formulas import false_discovery, remove_cycle
 from compoundwatch.model import AreaOfInterest, ScoreSettings, Sensor, SiteEffect, SiteState
 from compoundwatch.score.effects import Evidence, dates_to_try, evidence
 from compoundwatch.score.parameters import parameters
+from compoundwatch.score.placebo import placebo_p, placebo_sites
 from compoundwatch.score.series import ACTIVITY, TileSeries, day_numbers, site_series, tile_series, usable_days
 from compoundwatch.score.states import LIGHTS, Seen, site_effect, site_state
 from compoundwatch.score.summary import summarise
@@ -20,6 +21,8 @@ from compoundwatch.score.versions import without_moved
 
 __all__ = [
     "TileSeries",
+    "placebo_p",
+    "placebo_sites",
     "score_sites",
     "site_series",
     "summarise",

@@ -114,6 +114,8 @@ def summarise(
     unseen = tuple(s.site_id for s in silent if not s.probability)
     inconclusive = tuple(s.site_id for s in silent if s.probability)
     days = sorted(s.as_of for s in states)
+    called = [s for s in answered if s.state is not State.UNCHANGED]
+    expected_false = float(sum(s.probability.get(State.UNCHANGED, 0.0) for s in called))
     return Summary(
         as_of_earliest=days[0],
         as_of_latest=days[-1],
@@ -128,7 +130,9 @@ def summarise(
         holding=holding(found, rng, level=settings.level),
         events=tuple(_about(e, held, states, sites, series, rng, settings) for e in events if e.event_id in told),
         sentence=_sentence(states, len(answered), len(unseen), len(inconclusive), counts, settings.level),
-        caveat=CAVEAT,
+        caveat=CAVEAT + _false_text(len(called), expected_false),
+        n_called=len(called),
+        n_expected_false=expected_false,
     )
 
 
@@ -238,6 +242,12 @@ def _event_sentence(
         f"with having fallen before it at an expected {before} of them, within {near} of it at {at} and after it at "
         f"{after} ({settings.level:.0%} intervals){more}."
     )
+
+
+def _false_text(n: int, expected: float) -> str:
+    if not n:
+        return ""
+    return f" Of the {counted(n, 'site')} called changed, {expected:.1f} are expected not to have changed."
 
 
 def _confounded_text(n: int, of: int) -> str:
