@@ -22,7 +22,7 @@ from RangeHTTPServer import RangeRequestHandler
 from compoundwatch.grid import Grid
 from compoundwatch.model import Access, Asset, Calibration, Scene
 from compoundwatch.sensors.sentinel2 import SENSOR
-from compoundwatch.stack import by_day, files, load, picture, survey
+from compoundwatch.stack import Memory, by_day, files, load, picture, survey
 from compoundwatch.stack.chips import REACH, Chips
 from compoundwatch.stack.survey import frame_around
 from tests.support import EPSG, LEFT, TOP, write_cog
@@ -130,10 +130,11 @@ def test_what_is_kept_gives_the_same_to_the_last_bit_and_asks_for_nothing(folder
     server.asked.clear()
     files._CACHE.__init__()
     for kept in (chips, Chips(tmp_path, 100)):
-        assert same(read(plain, kept.around(grid), grid), true[0])
-        assert same(read(aside, kept.around(grid), grid), true[1])
+        here = kept.around(grid)
+        assert same(read(plain, here, grid), true[0])
+        assert same(read(aside, here, grid), true[1])
+        assert not here.mended
     assert server.asked == []
-    assert not chips.mended
 
 
 def test_no_byte_is_fetched_twice_whatever_is_read_of_a_site(server, tmp_path, monkeypatch):
@@ -141,7 +142,7 @@ def test_no_byte_is_fetched_twice_whatever_is_read_of_a_site(server, tmp_path, m
     monkeypatch.setattr(files, "_CACHE", files._Cache(limit=40_000))
     chips = Chips(tmp_path, 100).around(GRID)
     days = days_at(server.url)
-    survey(days, SENSOR, GRID, 0, chips=chips)
+    survey(days, SENSOR, GRID, 0, memory=Memory(chips=chips))
     for tile in GRID.tiles(32):
         read(days, chips, GRID.part(tile))
     for day in days:
@@ -154,7 +155,7 @@ def test_no_byte_is_fetched_twice_whatever_is_read_of_a_site(server, tmp_path, m
     assert len(spans) == DAYS * len(BANDS)
     server.asked.clear()
     again = Chips(tmp_path, 100).around(GRID)
-    survey(days, SENSOR, GRID, 0, chips=again)
+    survey(days, SENSOR, GRID, 0, memory=Memory(chips=again))
     read(days, again)
     assert server.asked == []
 
@@ -222,8 +223,8 @@ def test_a_damaged_chip_is_fetched_again_and_told(server, tmp_path, damage):
     first.write_bytes(content)
     server.asked.clear()
     files._CACHE.__init__()
-    chips = Chips(tmp_path, 100)
-    assert same(read(days, chips.around(GRID)), true)
+    chips = Chips(tmp_path, 100).around(GRID)
+    assert same(read(days, chips), true)
     assert len({path for path, *_ in server.asked}) == 1
     assert [m.routine for m in chips.mended] == [True]
     assert "fetched again" in chips.mended[0].reason
@@ -293,5 +294,6 @@ def test_killed_at_any_moment(server, tmp_path):
     chips = Chips(tmp_path, 100)
     assert list(tmp_path.rglob("*.part")) == []
     assert all(chips.is_sound(path) for path in tmp_path.rglob("*.tif"))
-    assert same(read(days, chips.around(GRID)), true)
-    assert not chips.mended
+    here = chips.around(GRID)
+    assert same(read(days, here), true)
+    assert not here.mended

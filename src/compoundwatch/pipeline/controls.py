@@ -65,7 +65,11 @@ def _land_cover(site: Site, plan: Plan) -> np.ndarray[Any, np.dtype[np.float64]]
             measures += unseen
             continue
         try:
-            cube, _ = stack.load(sorted(clear, key=lambda d: d.day), sensor, grid, plan.settings.load.threads)
+            whole = Grid.around(site.geometry, sensor.pixel_m, plan.settings.load.margin_m)
+            chips = plan.chips.around(whole) if plan.chips else None
+            cube, _ = stack.load(
+                sorted(clear, key=lambda d: d.day), sensor, grid, plan.settings.load.threads, chips=chips
+            )
         except StackError:
             measures += unseen
             continue

@@ -158,6 +158,7 @@ def _failed(skipped: Sequence[Skipped], scenes: Sequence[Scene], sensor: Sensor)
 def _measured(site: Site, sensor: Sensor, grid: Grid, part: Part, kept: Kept, recall: Recall, plan: Plan) -> Part:
     key = f"{__version__} {sensor.name} {grid.key}"
     memory = stack.from_arrays(recall(()), key)
+    memory.chips = plan.chips.around(grid) if plan.chips else None
     known = bool(kept.series) and not plan.renew
     try:
         days, unread, series, changes = _from_pixels(site, sensor, grid, part.scenes, memory, plan)
@@ -182,6 +183,7 @@ def _measured(site: Site, sensor: Sensor, grid: Grid, part: Part, kept: Kept, re
     return replace(
         part,
         skipped=skipped,
+        told=(*part.told, *(memory.chips.mended if memory.chips else ())),
         digest=_digest(series),
         series=series,
         changes=tuple(changes),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compoundwatch import __version__, catalogs, detectors, sensors
+from compoundwatch import __version__, catalogs, detectors, sensors, stack
 from compoundwatch.catalogs import Catalog
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import AreaOfInterest, Sensor, SeriesDetector, Settings
@@ -23,7 +23,8 @@ class Plan:
     """What does not change from place to place within a run.
 
     ``catalogs`` by the name of the sensor. ``whole`` says that catalogues are asked for the whole time, also where a
-    workspace knows its past; ``renew`` that what it knows may rest on another basis.
+    workspace knows its past; ``renew`` that what it knows may rest on another basis. ``chips`` is where pixels
+    are kept, if anywhere.
     """
 
     catalogs: Mapping[str, Catalog]
@@ -37,6 +38,7 @@ class Plan:
     progress: Progress
     whole: bool = True
     renew: bool = False
+    chips: stack.Chips | None = None
 
     @property
     def reference_day(self) -> int:

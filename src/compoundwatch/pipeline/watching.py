@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from compoundwatch import outputs, score, store
+from compoundwatch import outputs, score, stack, store
 from compoundwatch.errors import NoScene
 from compoundwatch.model import AreaOfInterest, InputFile, Provenance, Settings, Site, Skipped, WatchResult
 from compoundwatch.outputs.reading import as_stored
@@ -29,6 +29,8 @@ from compoundwatch.store import FINISHED, NOTHING_NEW, Kept, Workspace
 DEFAULT_SENSORS = ("sentinel2",)
 KIND = "pixels"
 """Name of what a workspace keeps of the pixels of a place."""
+CHIPS = "chips"
+"""Name of what it keeps of the files of imagery."""
 
 Parts = Mapping[str, Sequence[Part]]
 """What is known of every place, one part per sensor, by its id."""
@@ -106,7 +108,7 @@ def watch(
         check_clock(runs, now)
         first, reference_end = (runs[-1].first_day, runs[-1].reference_end) if runs else (None, None)
         job = plan(catalog, sensor_names, start or first, end, reference_end, chosen, now, seed, progress)
-        job = continued(job, runs, now, renew)
+        job = replace(continued(job, runs, now, renew), chips=_chips(workspace, chosen))
         return _watched(region, job, workspace, now, inputs)
 
 
@@ -136,6 +138,13 @@ def _watched(
     origin = replace(_provenance(job, now, inputs), run_id=origin.run_id)
     result = _result(area, job, parts, tables, judged, origin)
     return _kept(result, judged, parts, job, going, now) if going else result
+
+
+def _chips(workspace: Workspace | None, settings: Settings) -> stack.Chips | None:
+    """Where the pixels of a workspace are kept."""
+    if workspace is None or not settings.load.cache_mb:
+        return None
+    return stack.Chips(workspace.folder / store.CACHE / CHIPS, settings.load.cache_mb)
 
 
 def _begin(workspace: Workspace, area: AreaOfInterest, job: Plan, origin: Provenance) -> int:

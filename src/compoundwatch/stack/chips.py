@@ -190,10 +190,11 @@ class Chips:
 
 
 class SiteChips:
-    """The chips of one site."""
+    """The chips of one site; ``mended`` tells of those that were damaged and fetched again."""
 
     def __init__(self, chips: Chips, grid: Grid) -> None:
         self._chips = chips
+        self.mended: list[Skipped] = []
         rows, cols = max(grid.rows, SMALLEST), max(grid.cols, SMALLEST)
         left = grid.left + (grid.cols - cols) // 2 * grid.pixel_m
         top = grid.top - (grid.rows - rows) // 2 * grid.pixel_m
@@ -216,7 +217,7 @@ class SiteChips:
         sound = self._chips.is_sound(path)
         if sound is False:
             reason = f"what was kept of band '{band}' is damaged; it was fetched again"
-            self._chips.mended.append(Skipped(scene.scene_id, "load", reason, routine=True))
+            self.mended.append(Skipped(scene.scene_id, "load", reason, routine=True))
             _log.warning("scene %s: %s", scene.scene_id, reason)
         if not sound:
             with raster(asset) as source:

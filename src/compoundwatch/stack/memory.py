@@ -20,6 +20,7 @@ import xarray as xr
 
 from compoundwatch.grid import Grid
 from compoundwatch.model import FloatArray, Picture, Scene, Sensor, Skipped
+from compoundwatch.stack.chips import SiteChips
 from compoundwatch.stack.coregister import Mapper, Shift
 from compoundwatch.stack.load import Day, load, picture
 
@@ -62,6 +63,7 @@ class Memory:
     ``frames`` float32 (rows, cols): what a scene shows of the surroundings, NaN = not usable. ``bands``: all its bands
     there, by name. ``shifts``: how a day lies on a reference, None = cannot be told. ``days`` float32 (n_features,
     rows, cols): the features of a day on a tile, NaN = not valid. ``pictures`` by the day they show.
+    ``chips``: where pixels as they are stored are kept besides.
     """
 
     frames: Shelf[str, FloatArray] = field(default_factory=Shelf)
@@ -69,6 +71,7 @@ class Memory:
     shifts: Shelf[str, Shift | None] = field(default_factory=Shelf)
     days: Shelf[tuple[str, str], FloatArray] = field(default_factory=Shelf)
     pictures: Shelf[str, Picture] = field(default_factory=Shelf)
+    chips: SiteChips | None = None
 
 
 def scene_key(scene: Scene) -> str:
@@ -119,7 +122,7 @@ def recalled(
     keys = [(grid.key, day_key(day)) for day in days]
     known = [None if day.blank else memory.days.get(key) for day, key in zip(days, keys, strict=True)]
     unread = [day if rows is None else replace(day, blank=True) for day, rows in zip(days, known, strict=True)]
-    stack, skipped = load(unread, sensor, grid, threads)
+    stack, skipped = load(unread, sensor, grid, threads, chips=memory.chips)
     cubes = [stack[f.name].values for f in sensor.features]
     failed = {s.item_id for s in skipped}
     for k, (day, rows) in enumerate(zip(days, known, strict=True)):
@@ -136,7 +139,7 @@ def recalled_picture(day: Day, sensor: Sensor, grid: Grid, memory: Memory) -> tu
     """As ``load.picture``, remembered, with the key by which ``pictures_in`` finds it."""
     key = f"{grid.key} {day_key(day)}"
     known = memory.pictures.get(key)
-    return key, known if known is not None else memory.pictures.put(key, picture(day, sensor, grid))
+    return key, known if known is not None else memory.pictures.put(key, picture(day, sensor, grid, memory.chips))
 
 
 # -------------------------------------------------------------------------------------------------------- to arrays

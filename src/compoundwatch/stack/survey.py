@@ -83,7 +83,7 @@ def survey(
     frame = frame_around(grid)
     memory = memory or Memory()
     covers = frame.rows >= grid.rows and frame.cols >= grid.cols
-    with Reader(sensor, threads, chips) as reader:
+    with Reader(sensor, threads, memory.chips) as reader:
 
         def look(day: Day) -> list[_View]:
             views = [_view(scene, sensor, frame, reader, memory) for scene in day.scenes]

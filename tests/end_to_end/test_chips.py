@@ -1,0 +1,81 @@
+"""The main job over HTTP: what was fetched once is never asked for again, also where everything else is forgotten."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+
+import numpy as np
+import pystac
+import pytest
+
+from compoundwatch import simulate as simulator
+from compoundwatch.model import ExportSettings, LoadSettings, SearchSettings, Settings
+from compoundwatch.pipeline import watch
+from compoundwatch.stack import files
+from tests.stack.test_chips import Server
+from tests.support import stac_server
+
+NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return simulator.simulate(
+        tmp_path_factory.mktemp("place") / "imagery",
+        np.random.default_rng(12),
+        scenarios=("demolished",),
+        start=dt.date(2023, 1, 2),
+        end=dt.date(2025, 3, 31),
+        revisit_days=25,
+        controls=2,
+        change_window=(0.6, 0.65),
+    )
+
+
+@pytest.fixture(scope="module")
+def imagery(place, tmp_path_factory):
+    """A server of the imagery and the address of a STAC API that names its files."""
+    serving = Server(place.folder)
+    items = []
+    for item in pystac.Catalog.from_file(str(place.folder / "catalog.json")).get_items(recursive=True):
+        item.make_asset_hrefs_absolute()
+        for asset in item.assets.values():
+            asset.href = f"{serving.url}/{asset.href.removeprefix(str(place.folder)).lstrip('/')}"
+        items.append(item.to_dict(include_self_link=False) | {"links": []})
+    with stac_server(tmp_path_factory.mktemp("api"), items) as url:
+        yield serving, url
+    serving.close()
+
+
+def watched(place, url, out):
+    files._CACHE.__init__()
+    settings = Settings(
+        load=LoadSettings(cache_mb=100), search=SearchSettings(timeout_s=20), export=ExportSettings(report=False)
+    )
+    dates = {"start": place.start, "end": place.end, "now": NOW}
+    return watch(place.areas, catalog=url, out=out, settings=settings, **dates)
+
+
+def test_pixels_are_fetched_once(place, imagery, tmp_path):
+    server, url = imagery
+    server.asked.clear()
+    first = watched(place, url, tmp_path / "out")
+    asked = len(server.asked)
+    assert asked > 100
+    assert len(set(server.asked)) == asked
+    chips = list((tmp_path / "out" / "cache" / "chips").rglob("*.tif"))
+    assert chips
+    shutil.rmtree(tmp_path / "out" / "cache" / "pixels")
+    server.asked.clear()
+    again = watched(place, url, tmp_path / "out")
+    assert server.asked == []
+    assert [s.state for s in again.states] == [s.state for s in first.states]
+    assert again.series.equals(first.series)
+
+    chips[0].write_bytes(chips[0].read_bytes()[:-1])
+    shutil.rmtree(tmp_path / "out" / "cache" / "pixels")
+    mended = watched(place, url, tmp_path / "out")
+    assert len({path for path, *_ in server.asked}) == 1
+    assert [s.routine for s in mended.skipped if "fetched again" in s.reason] == [True]
+    assert mended.series.equals(first.series)
