@@ -151,7 +151,16 @@ def check(areas: Path, events: Path | None, as_json: bool) -> None:
 @click.option("--to", "end", type=DATE, help="Last day of imagery. Default: today.")
 @click.option("--events", type=FILE, help="CSV file of dated events, such as announced raids.")
 @click.option("--settings", type=FILE, help="TOML file of settings.")
-@click.option("--out", type=FILE, required=True, help="Folder for the results.")
+@click.option("--out", type=FILE, required=True, help="Workspace: the folder for the results, gone on with next time.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long for another run to leave the workspace.",
+)
+@click.option("--renew", is_flag=True, help="Do anew what other settings or outlines change in the workspace.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_guarded
 def watch(
@@ -164,9 +173,13 @@ def watch(
     events: Path | None,
     settings: Path | None,
     out: Path,
+    wait_s: float,
+    renew: bool,
     as_json: bool,
 ) -> int:
     """Find what changed at the sites of AOI (a GeoJSON file), when, which way, and how surely.
+
+    Run it again with the same --out, and only what is new is asked for, read and judged.
 
     \b
     Examples:
@@ -188,12 +201,16 @@ def watch(
             end=end.date() if end else None,
             events=events,
             settings=settings,
+            wait_s=wait_s,
+            renew=renew,
             progress=progress,
         )
     if as_json:
         click.echo(_as_json(result))
     else:
         _print_states(result)
+        if not result.fresh:
+            click.echo("Nothing is new since the last run; its files stand.")
         _print_files(out)
     return DONE if result.complete else INCOMPLETE
 
@@ -317,6 +334,29 @@ def chips(folder: Path, sites: tuple[str, ...], out: Path | None) -> int:
     if made.without:
         click.echo(f"No picture of {', '.join(made.without)}: no clear view was kept.")
     return INCOMPLETE if made.without else DONE
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.argument("site_id", metavar="SITE")
+@click.option("--on", type=DATE, help="What was said on that day alone. Default: all that was ever said.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_guarded
+def history(folder: Path, site_id: str, on: dt.datetime | None, as_json: bool) -> None:
+    """Tell what was said of SITE in the workspace DIR, and when.
+
+    \b
+    Examples:
+      compoundwatch history result S1
+      compoundwatch history result S1 --on 2026-01-31
+    """
+    from compoundwatch import pipeline
+
+    found = pipeline.history(folder, site_id, on.date() if on else None)
+    if as_json:
+        click.echo(json.dumps(pipeline.describe_history(found), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(pipeline.history_text(found)))
 
 
 @main.command()

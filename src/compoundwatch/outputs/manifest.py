@@ -207,7 +207,7 @@ def public_href(href: str, catalog: str) -> str:
 
 
 def _hashed(folder: Path, scenes: Sequence[Scene]) -> dict[Path, dict[str, Any]]:
-    """Size and SHA-256 of local files as an earlier manifest has them, where scene and size are the same."""
+    """Size and SHA-256 of local files as an earlier manifest has them, of the same scene, unless the size differs."""
     try:
         told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["scenes"]
         earlier = {entry["id"]: entry for entry in told}
@@ -218,7 +218,7 @@ def _hashed(folder: Path, scenes: Sequence[Scene]) -> dict[Path, dict[str, Any]]
                 continue
             for name, asset in scene.assets.items():
                 path, file = local_path(asset.href), entry["assets"].get(name, {})
-                if path and "sha256" in file and path.is_file() and path.stat().st_size == file["bytes"]:
+                if path and "sha256" in file and (not path.is_file() or path.stat().st_size == file["bytes"]):
                     known[path] = {"bytes": file["bytes"], "sha256": file["sha256"]}
         return known
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -228,7 +228,7 @@ def _hashed(folder: Path, scenes: Sequence[Scene]) -> dict[Path, dict[str, Any]]
 def _local_content(href: str, known: dict[Path, dict[str, Any]] | None) -> dict[str, Any]:
     """Size and SHA-256 of a local file; nothing for one elsewhere, of which only parts are read."""
     path = local_path(href)
-    if known is None or path is None or not path.is_file():
+    if known is None or path is None or (path not in known and not path.is_file()):
         return {}
     if path not in known:
         known[path] = {"bytes": path.stat().st_size, "sha256": sha256(path)}

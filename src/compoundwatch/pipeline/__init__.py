@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.demonstrating import demo, demo_truth, simulate
     from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
     from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
+    from compoundwatch.pipeline.history import describe_history, history, history_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
     from compoundwatch.pipeline.reporting import report
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
@@ -27,10 +28,13 @@ __all__ = [
     "describe",
     "describe_compare",
     "describe_explanation",
+    "describe_history",
     "describe_summary",
     "describe_verification",
     "explain",
     "explanation_text",
+    "history",
+    "history_text",
     "list_detectors",
     "list_sensors",
     "read_area",
@@ -51,6 +55,7 @@ _HOMES = {
     "demonstrating": ("demo", "demo_truth", "simulate"),
     "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
     "explaining": ("describe_explanation", "explain", "explanation_text"),
+    "history": ("describe_history", "history", "history_text"),
     "inputs": ("read_area", "read_settings"),
     "reporting": ("report",),
     "summarising": ("describe_summary", "summarise", "summary_text"),

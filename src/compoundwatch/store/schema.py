@@ -46,9 +46,9 @@ CREATE TABLE places (%ROW%, geom BLOB NOT NULL, site_id TEXT NOT NULL, name TEXT
   controls TEXT NOT NULL, proposed INTEGER NOT NULL, precision_m REAL, source TEXT, source_date DATE,
   properties TEXT NOT NULL);
 CREATE TABLE scenes (%ROW%, geom BLOB, digest TEXT NOT NULL, sensor TEXT NOT NULL, scene_id TEXT NOT NULL,
-  collection TEXT NOT NULL, catalog TEXT NOT NULL, acquired DATETIME NOT NULL, acquisition TEXT NOT NULL,
-  look TEXT NOT NULL, processing TEXT NOT NULL, version TEXT NOT NULL, cloud_percent REAL, updated TEXT NOT NULL,
-  href TEXT NOT NULL, assets TEXT NOT NULL);
+  collection TEXT NOT NULL, catalog TEXT NOT NULL, acquired DATETIME NOT NULL, moment TEXT NOT NULL,
+  acquisition TEXT NOT NULL, look TEXT NOT NULL, processing TEXT NOT NULL, version TEXT NOT NULL,
+  cloud_percent REAL, updated TEXT NOT NULL, href TEXT NOT NULL, assets TEXT NOT NULL);
 CREATE UNIQUE INDEX scenes_digest ON scenes (digest);
 CREATE TABLE sightings (%ROW%, site_id TEXT NOT NULL, sensor TEXT NOT NULL, scene INTEGER NOT NULL
   REFERENCES scenes(fid), withdrawn INTEGER NOT NULL);

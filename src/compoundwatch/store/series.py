@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from compoundwatch.model import SERIES_COLUMNS
+from compoundwatch.store.rows import utc_text
 
 NUMBERS = ("value", "spread", "valid_fraction", "n_valid")
 
@@ -80,7 +81,7 @@ def record_series(db: sqlite3.Connection, run: int, site_id: str, sensor: str, s
 
 def _by_key(series: pd.DataFrame) -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
     """Numbers of every row by its key, missing as None."""
-    days = series["acquired"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if len(series) else []
+    days = [utc_text(moment) for moment in series["acquired"]]
     keys = zip(series["look"], series["feature"], series["scene_id"], days, strict=True)
     columns = []
     for name in NUMBERS:

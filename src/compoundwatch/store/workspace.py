@@ -39,7 +39,7 @@ class Workspace:
         prefixes : how the names of the wanted arrays begin; empty = all.
         """
         try:
-            with np.load(self._file(kind, site_id, sensor), allow_pickle=False) as kept:
+            with self._file(kind, site_id, sensor).open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 return {n: kept[n] for n in kept.files if not prefixes or n.startswith(tuple(prefixes))}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return {}
@@ -123,12 +123,9 @@ def reading(folder: Path) -> Iterator[Ledger]:
 
     Raises
     ------
-    StoreError : the folder has none, or it is damaged.
+    StoreError : there is none, or it is damaged.
     """
-    path = folder / STORE
-    if not path.is_file():
-        raise StoreError(f"{folder}: expected a workspace of 'compoundwatch watch', found no {STORE} in it")
-    ledger = Ledger(path, None)
+    ledger = Ledger(folder / STORE, None)
     try:
         yield ledger
     finally:
