@@ -37,6 +37,7 @@ PICTURES = {
     "pictures/quiet-site-2-285c41993bd2_sentinel2_20231228.tif",
 }
 CHARTS = {"charts/kk-1.png", "charts/quiet-site-2-285c41993bd2.png"}
+STAC |= {path.replace("pictures/", "stac/pictures/").replace(".tif", ".json") for path in PICTURES}
 RASTERS = ("direction", "statistic", "p_value", "effect", "date", "date_earliest", "date_latest")
 
 

@@ -8,6 +8,7 @@ texts of the extensions require of the fields used here is asked, as written out
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import json
 import os
@@ -53,7 +54,7 @@ FIELDS: dict[str, dict[str, Any]] = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "data_type": {"enum": ["int8", "int32", "float32"]},
+                    "data_type": {"enum": ["int8", "uint8", "int32", "float32"]},
                     "nodata": {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]},
                     "sampling": {"enum": ["area", "point"]},
                     "spatial_resolution": {"type": "number"},
@@ -111,14 +112,19 @@ def read(folder: Path) -> list[pystac.Item]:
 
 
 def item_of(folder: Path, site_id: str) -> pystac.Item:
-    return next(i for i in read(folder) if i.properties["compoundwatch:site_id"] == site_id)
+    return next(i for i in sites(read(folder)) if i.properties["compoundwatch:site_id"] == site_id)
+
+
+def sites(items: list[pystac.Item]) -> list[pystac.Item]:
+    return [i for i in items if "compoundwatch:state" in i.properties]
 
 
 def test_catalogue_and_items_are_valid(folder: Path, validator: Any) -> None:
     catalog = pystac.Catalog.from_file(str(folder / "stac" / "catalog.json"))
     pystac.validation.validate(catalog, validator)
     items = read(folder)
-    assert len(items) == 3
+    assert len(sites(items)) == 3
+    assert len(items) == 3 + 3
     for item in items:
         assert len(item.stac_extensions) == 4
         pystac.validation.validate(item, validator)
@@ -168,7 +174,9 @@ def test_a_site_without_a_scene_has_an_item(folder: Path) -> None:
 def test_assets_are_the_files(folder: Path) -> None:
     item = item_of(folder, "kk-1")
     layers = ("direction", "statistic", "p_value", "effect", "date", "date_earliest", "date_latest")
-    assert set(item.assets) == {f"sentinel2_ndvi_{n}" for n in layers} | {"sites", "changes", "package", "report"}
+    assert set(item.assets) == {f"sentinel2_ndvi_{n}" for n in layers} | {
+        *("sites", "changes", "package", "project", "report", "chart")
+    }
     for name, asset in item.assets.items():
         path = Path(asset.get_absolute_href() or "")
         content = path.read_bytes()
@@ -192,6 +200,47 @@ def test_rasters_are_described_as_they_are(folder: Path) -> None:
     assert (other[0].data_type, other[0].nodata) == ("float32", "nan")
 
 
+def test_every_picture_is_an_item_on_its_day(folder: Path) -> None:
+    items = {i.id: i for i in read(folder) if i not in sites([i])}
+    assert set(items) == {
+        "kk-1_sentinel2_20231228",
+        "kk-1_sentinel2_20241220",
+        "quiet-site-2-285c41993bd2_sentinel2_20231228",
+    }
+    item = items["kk-1_sentinel2_20241220"]
+    assert item.datetime == dt.datetime(2024, 12, 20, 3, 25, 41, tzinfo=dt.UTC)
+    told = item.properties
+    assert (told["compoundwatch:site_id"], told["compoundwatch:when"]) == ("kk-1", "after")
+    assert told["compoundwatch:scenes"] == ["S2_2024-12-20"]
+    # the frame of 26 x 34 pixels of 10 m, slightly turned in longitude and latitude
+    frame = shapely.geometry.shape(item.geometry)
+    assert frame.symmetric_difference(rectangle(0, 0, 34, 26)).area < 0.01 * frame.area
+    assert item.bbox == pytest.approx(frame.bounds)
+    asset = item.assets["picture"]
+    path = Path(asset.get_absolute_href() or "")
+    assert path == folder / "pictures" / "kk-1_sentinel2_20241220.tif"
+    assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [band.data_type for band in RasterExtension.ext(asset).bands or []] == ["uint8"] * 4
+    (site,) = [link for link in item.links if link.rel == "related"]
+    assert site.get_absolute_href() == str(folder / "stac" / "kk-1.json")
+
+
+def test_a_picture_leads_to_its_scenes(result: WatchResult, tmp_path: Path) -> None:
+    first, second = result.scenes
+    before, after = result.pictures["kk-1"]
+    assert before is not None
+    assert after is not None
+    joined = replace(after, scene_id=f"{first.scene_id}+{second.scene_id}")
+    near = tmp_path / "imagery" / "S2.json"
+    scenes = (replace(first, href="https://user:pw@catalog.example.org/items/a?sig=s"), replace(second, href=str(near)))
+    shown = replace(result, scenes=scenes, pictures={"kk-1": (before, joined)}, changes=())
+    write_watch(shown, tmp_path / "result", rasters=False, report=False)
+    item = next(i for i in read(tmp_path / "result") if i.id == "kk-1_sentinel2_20241220")
+    found = sources(item)
+    assert found["S2_20220104"] == "https://catalog.example.org/items/a"
+    assert (tmp_path / "result" / "stac" / "pictures" / found["S2_20241220"]).resolve() == near
+
+
 def sources(item: pystac.Item) -> dict[str, str]:
     return {str(link.title): str(link.target) for link in item.links if link.rel == "derived_from"}
 
@@ -203,7 +252,7 @@ def test_links_to_scenes_lose_tokens(result: WatchResult, tmp_path: Path) -> Non
     assert sources(item_of(tmp_path, "kk-1")) == {
         "S2_20220104": "https://catalog.example.org/v1/collections/s2/items/S2_20220104"
     }
-    for path in (tmp_path / "stac").iterdir():
+    for path in (tmp_path / "stac").rglob("*.json"):
         text = path.read_text(encoding="utf-8")
         assert "sEcReT" not in text
         assert "user:pw" not in text
@@ -224,11 +273,13 @@ def test_links_to_scenes_on_this_machine_start_at_the_item(result: WatchResult, 
 def test_every_link_and_asset_is_relative_and_moves_along(folder: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "x"
     shutil.copytree(folder, moved)
-    for path in (moved / "stac").iterdir():
+    for path in (moved / "stac").rglob("*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         for link in content["links"]:
             assert link["rel"] != "self"
-            assert link["href"].startswith("./") or link["rel"] == "derived_from"
+            if link["rel"] != "derived_from":
+                assert link["href"].startswith((".", "..")), link
+                assert (path.parent / link["href"]).is_file()
     for item in read(moved):
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href() or "").is_file()
@@ -237,7 +288,9 @@ def test_every_link_and_asset_is_relative_and_moves_along(folder: Path, tmp_path
 
 def test_our_own_reader_reads_it(folder: Path) -> None:
     items = StaticCatalog(folder / "stac" / "catalog.json").items()
-    assert {i["properties"]["compoundwatch:state"] for i in items} == {"EMPTIED", "UNCHANGED", "NOT_OBSERVABLE"}
+    states = [i["properties"].get("compoundwatch:state") for i in items]
+    assert sorted(filter(None, states)) == ["EMPTIED", "NOT_OBSERVABLE", "UNCHANGED"]
+    assert states.count(None) == 3
     assert Path(items[0]["assets"]["sites"]["href"]).is_file()
 
 
@@ -248,7 +301,7 @@ def test_other_readers_read_it(folder: Path) -> None:
         warnings.simplefilter("ignore")  # a catalogue in a folder conforms to no API, which is told as a warning
         client = pystac_client.Client.open(str(folder / "stac" / "catalog.json"))
         ids = {item.id for item in client.get_items(recursive=True)}
-    assert len(ids) == 3
+    assert len(ids) == 3 + 3
 
     async def by_rustac() -> tuple[dict[str, Any], dict[str, Any]]:
         return await rustac.read(str(folder / "stac" / "catalog.json")), await rustac.read(

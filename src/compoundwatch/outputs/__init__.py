@@ -85,7 +85,7 @@ def write_watch(
             html.write_report(
                 aside / "report.html", reading.as_stored(result, patches), result.sensors, told or html.Told()
             )
-        stac_item.write_catalog(aside, folder, result, answers, details)
+        stac_item.write_catalog(aside, folder, result, answers, details, shots)
         counts = manifest.watch_counts(result, answers, len(patches), sum(part.dropped for part in found))
         manifest.write_manifest(
             aside,

@@ -60,7 +60,7 @@ def check(folder: Path, manifest: Row, there: Mapping[str, int]) -> Iterator[Com
 
     collections = {name: read(name, _features) for name in (SITES_FILE, CHANGES_FILE)}
     package = read(PACKAGE, lambda path: _package(path, str(manifest["run_id"])))
-    items = {name: read(name, _item) for name in sorted(listed) if name.startswith(STAC) and name != STAC_ROOT}
+    items = {name: read(name, _item) for name in sorted(listed) if _tells_of_a_site(name)}
     report = read(REPORT, lambda path: path.read_text(encoding="utf-8", errors="replace"))
     yield from complaints
     for name, collection in collections.items():
@@ -80,6 +80,13 @@ def check(folder: Path, manifest: Row, there: Mapping[str, int]) -> Iterator[Com
 
 
 STAC_ROOT = "stac/catalog.json"
+
+
+def _tells_of_a_site(name: str) -> bool:
+    """Whether a file is the STAC item of a site; those of pictures lie in a folder of their own."""
+    return name.startswith(STAC) and "/" not in name.removeprefix(STAC) and name != STAC_ROOT
+
+
 COUNTED = {
     "sites": "sites",
     "controls": "controls",

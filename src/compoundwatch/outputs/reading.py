@@ -116,6 +116,8 @@ def read_watch(folder: Path, *, pictures: bool = False) -> StoredWatch:
     import pyogrio
     import pyogrio.errors
 
+    # GDAL would leave a file of its own beside the package, which is no part of the result.
+    pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": False})
     try:
         names = [str(name) for name, _ in pyogrio.list_layers(package)]
         wanted = ("sites", "controls", "events", "series", "states")

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
     from compoundwatch.pipeline.history import describe_history, history, history_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
+    from compoundwatch.pipeline.picturing import ChipsResult, chips
     from compoundwatch.pipeline.reporting import report
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
     from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verify
     from compoundwatch.pipeline.watching import watch
 
 __all__ = [
+    "ChipsResult",
     "CompareResult",
     "bundle",
+    "chips",
     "compare",
     "demo",
     "demo_truth",
@@ -57,6 +60,7 @@ _HOMES = {
     "explaining": ("describe_explanation", "explain", "explanation_text"),
     "history": ("describe_history", "history", "history_text"),
     "inputs": ("read_area", "read_settings"),
+    "picturing": ("ChipsResult", "chips"),
     "reporting": ("report",),
     "summarising": ("describe_summary", "summarise", "summary_text"),
     "verifying": ("bundle", "describe_verification", "verification_text", "verify"),
