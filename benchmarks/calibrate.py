@@ -40,6 +40,7 @@ from compoundwatch.score.states import Weighing, posterior
 
 STEPS = {
     "temper": (0.3, 0.4, 0.5, 0.6, 0.7, 0.85),
+    "energy_temper": (0.3, 0.5, 0.7, 1.0),
     "few_dates": (0.0, 10.0, 20.0, 40.0),
     "unaccompanied": (0.0, 0.15, 0.3),
     "measurement_cap": (4.0, 6.0, 8.0, 12.0, 18.0),

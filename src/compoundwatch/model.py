@@ -826,7 +826,7 @@ class ScoreSettings(_Group):
 
     min_views_before: int = Field(12, ge=4, description="usable dates needed before the reference period ends")
     min_views_after: int = Field(4, ge=2, description="usable dates needed after it")
-    probability_called: float = Field(0.8, gt=0.5, lt=1, description="probability above which a change is called")
+    probability_called: float = Field(0.9, gt=0.5, lt=1, description="probability above which a change is called")
     max_min_detectable: float = Field(0.4, gt=0, le=1, description="largest fall of activity that may go unseen")
     centre: Literal["median", "weighted"] = Field(
         "median", description="a site is compared with the median of its controls, or a mean of those that ran like it"

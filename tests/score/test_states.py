@@ -85,7 +85,7 @@ SCENARIOS = {
         "brightness_anomaly": -2.0 * late,
         "activity": -2.0 * late,
     },
-    State.REOCCUPIED: {"activity": -4.0 * pulse},
+    State.REOCCUPIED: {"activity": -4.0 * pulse, "brightness_anomaly": -2.0 * pulse},
 }
 
 

@@ -22,6 +22,7 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temper: float = Field(gt=0, le=1)
+    energy_temper: float = Field(gt=0, le=1)
     few_dates: float = Field(ge=0)
     unaccompanied: float = Field(ge=0, lt=1)
     date_temper: float = Field(gt=0, le=1)
@@ -31,6 +32,7 @@ class Model(BaseModel):
     support: float = Field(ge=0)
     artefact_share: float = Field(ge=0, lt=1)
     outage_share: float = Field(ge=0, lt=1)
+    unchanged: float = Field(gt=0.5, lt=1)
     unexplained: float = Field(gt=0, lt=1)
     whole_share: float = Field(gt=0, le=1)
 

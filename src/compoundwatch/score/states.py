@@ -27,6 +27,8 @@ from compoundwatch.score.series import ACTIVITY
 
 LIGHTS = "lights"
 """Kind of the sensors that see light at night and nothing of the ground."""
+ENERGIES = ("_up", "_down")
+"""Ends of the names of persistent energies."""
 OUTAGE = (-2.0, 2.0)
 """Mean and spread of a short outage of the lights, in white-noise units."""
 CHECKED_AT = (0.0, 0.25, 0.5, 0.75)
@@ -83,8 +85,7 @@ class Weighing:
     def __init__(self, evidence: Sequence[Evidence], known: Parameters) -> None:
         self.evidence, self.known = evidence, known
         self._factors: dict[tuple[str, str, float, float], Float64] = {}
-        few = known.model.few_dates
-        self._temper = {e.key: known.model.temper * e.n_before / (e.n_before + few) for e in evidence}
+        self._temper = {e.key: self._tempered(e) for e in evidence}
         peaks = {e.key: self._peak(e) for e in evidence}
         cap = known.model.measurement_cap
         fits = {e.key: e.fits for e in evidence}
@@ -96,6 +97,12 @@ class Weighing:
         self.classes = {state: kind for state, kind in known.classes.items() if self._may_be_asked(state, kind)}
         self._sums = {state: self._by_sensor(kind) for state, kind in self.classes.items()}
         self._aside = {e.key: self._artefact(e) for e in evidence}
+
+    def _tempered(self, e: Evidence) -> float:
+        """What the log Bayes factors of a measurement are multiplied by."""
+        model = self.known.model
+        heavy_tailed = model.energy_temper if e.feature.endswith(ENERGIES) else 1.0
+        return model.temper * heavy_tailed * e.n_before / (e.n_before + model.few_dates)
 
     def _may_be_asked(self, state: State, kind: Class) -> bool:
         """Only where a sign was measured on the ground: lights alone say nothing but that the lights changed."""
@@ -409,7 +416,7 @@ def _call(
     unchanged = found.probability[State.UNCHANGED]
     if 1 - unchanged >= settings.probability_called:
         return _kind(found, settings), ""
-    if unchanged < settings.probability_called:
+    if unchanged < known.model.unchanged:
         return State.NOT_OBSERVABLE, wording.inconclusive(1 - unchanged)
     if p_value is not None and p_value < known.model.unexplained:
         return State.NOT_OBSERVABLE, wording.unexplained(p_value)
