@@ -21,10 +21,16 @@ MEANINGFUL = ("site_id", "name", "role", "radius_m", "precision_m", "source", "s
 DESCRIPTIVE = ("geometry_source", "place", "province", "country", "precision_class", "note")
 """Text fields that are carried along."""
 
+PUBLIC = ("public_name", "public_precision_m", "restricted")
+"""Fields that say what may be published of a feature; carried along."""
+
+RESTRICTABLE = ("site_id", "name", "source", "all")
+"""What the field ``restricted`` may name."""
+
 NUMBERED = ("geonameid", "population", "fid")
 """Whole numbers that are carried along; QGIS adds ``fid``."""
 
-KNOWN = (*MEANINGFUL, *DESCRIPTIVE, *NUMBERED, "compounds", "id")
+KNOWN = (*MEANINGFUL, *DESCRIPTIVE, *PUBLIC, *NUMBERED, "compounds", "id")
 """All known fields; GDAL and QGIS turn a feature's own id into a field ``id``, which may only repeat ``site_id``."""
 
 COMPOUND_KEYS = ("id", "name", "source", "source_date")
@@ -198,12 +204,27 @@ def _check_content(key: str, value: object) -> None:
             raise Fault(f"expected whole characters in {key}, found half of a surrogate pair; type the text again")
     if key in DESCRIPTIVE:
         _text({key: value}, key, TEXT_LENGTH)
+    if key == "public_name":
+        _text({key: value}, key, NAME_LENGTH)
+    if key == "public_precision_m":
+        _metres({key: value}, key)
+    if key == "restricted":
+        _check_restricted(_text({key: value}, key, TEXT_LENGTH))
     if key == "id" and (isinstance(value, bool) or not isinstance(value, int | str)):
         raise Fault(f"expected id to be text or a whole number, found {shown(value)}; remove it")
     if key in NUMBERED and (isinstance(value, bool) or not isinstance(value, int)):
         raise Fault(f"expected {key} to be a whole number, found {shown(value)}; correct it")
     if key == "compounds" and not isinstance(value, str):  # a vector layer can only hold it as text
         _check_compounds(value)
+
+
+def _check_restricted(text: str) -> None:
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        if name not in RESTRICTABLE:
+            raise Fault(
+                f"expected {', '.join(RESTRICTABLE)} or several with commas in restricted, found {shown(name)}; "
+                "correct it: what is misspelt would be published"
+            )
 
 
 def _check_compounds(value: object) -> None:
