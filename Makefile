@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXTRAS = test,dev
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench docs format clean
 
 $(BIN)/compoundwatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("compoundwatch needs Python 3.11 or later; set PYTHON=python3.12, say") if sys.version_info < (3, 11) else None'
@@ -29,6 +29,10 @@ check: $(VENV)/.dev             ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(BIN)/compoundwatch      ## the pages as a site that opens without a network: build/site/index.html
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: $(VENV)/.dev            ## put the code into shape
 	$(BIN)/ruff format .

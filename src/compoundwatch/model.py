@@ -405,8 +405,9 @@ class SiteState:
     where no change is called); ``back_date`` the day on which a REOCCUPIED site was used again (None = not known, or
     another state). ``contributions`` tells what each measurement (sensor, look, feature) adds to the log odds of the
     state, or of the likeliest change where none is called, against no change. ``n_views``, ``n_before``, ``n_after``
-    count usable dates of all sensors. ``min_detectable`` is the smallest fall of activity (fraction 0-1) that would
-    have been seen; None = not measured. ``reason`` is one sentence for readers.
+    count usable dates of all sensors; ``valid_fraction`` is how much of the site was seen on them (0-1, None = none).
+    ``min_detectable`` is the smallest fall of activity (fraction 0-1) that would have been seen; None = not measured.
+    ``reason`` is one sentence for readers.
     """
 
     site_id: str

@@ -52,6 +52,8 @@ def compare(
     area : GeoJSON of areas; the changed share of each is reported.
     detector : name of a pair detector, or "auto".
     alpha : false-alarm rate per pixel, 0-0.5.
+    now : the time that the result bears (UTC); None = the clock's.
+    progress : called with the task in words, how much of it is done, and how much there is.
 
     Raises
     ------

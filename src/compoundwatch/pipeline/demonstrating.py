@@ -29,6 +29,11 @@ def simulate(out: Path | str, seed: int = 0, progress: Progress = silent) -> sim
 def demo(out: Path | str, progress: Progress = silent) -> WatchResult:
     """Simulate a place and watch it, without a network: what the tool does, from end to end.
 
+    Parameters
+    ----------
+    out : new or empty folder; gets ``imagery`` with the made-up place and ``result`` with what was found.
+    progress : called with the task in words, how much of it is done, and how much there is.
+
     Raises
     ------
     OutputError : the folder is not empty or cannot be written.

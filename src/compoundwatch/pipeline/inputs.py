@@ -44,6 +44,11 @@ def read_settings(path: Path | None) -> Settings:
 def read_area(path: Path, events_path: Path | None = None) -> AreaOfInterest:
     """Areas from a GeoJSON file, with the events of a CSV file.
 
+    Parameters
+    ----------
+    path : GeoJSON of sites and controls, longitude and latitude (docs/areas.md).
+    events_path : CSV of dated, sourced events (docs/verdicts.md); None = no events.
+
     Raises
     ------
     AreaError : one of the files is wrong; the message says where.
