@@ -153,6 +153,23 @@ def test_p_values_find_a_change():
     assert (p < 0.01).mean() > 0.9
 
 
+def test_two_wild_views_at_the_end_say_nothing_of_a_change():
+    """Of a change after which it has fewer than three views, a measurement says nothing, however wild these are."""
+    site, controls = world(np.random.default_rng(3))
+    days = site.dropna().index.to_numpy()
+    quiet, wild = site.copy(), site.copy()
+    wild.loc[days[-2:]] += 50.0
+    taus = np.arange(REFERENCE_END, days[-1] + 10, 3)
+    for given in (quiet, wild):
+        found = evidence("s", "optical", "n", "f", given, controls, REFERENCE_END, taus, np.random.default_rng(0))
+        a, b = found.fits["step"]
+        late = found.taus > days[-3]
+        assert late.any()
+        assert not a[late].any()
+        assert (b[late] <= 1e-12).all()
+        assert (b[~late] > 1e-6).all()
+
+
 def test_without_controls_the_answer_is_less_sure():
     site, controls = world(np.random.default_rng(6), step=0.6)
     alone, together = find(site, []), find(site, controls)

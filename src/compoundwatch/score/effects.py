@@ -33,7 +33,8 @@ SHIFT, ENERGY_SHIFT = 0.5, 1.5
 than their mean."""
 MIN_CONTROLS = 2
 MIN_BEFORE, MIN_AFTER = 8, 3
-"""Dates that one measurement needs on either side of the end of the reference period."""
+"""Dates that one measurement needs before the end of the reference period, and from a change on to speak of it: one
+hazy view, or two, must not."""
 TAU_STEP = 3
 """Spacing in days of the dates that are tried for a change."""
 DRAWS = 2000
@@ -57,9 +58,10 @@ class Evidence:
 
     ``days`` int64 (n,), ``difference`` float64 (n,) in units of ``white`` (the white noise of the site), ``taus``
     int64 (m,) dates tried. ``fits`` maps a template to (a, b), each float64 (m,): a = T'K⁻¹y, b = T'K⁻¹T, so that the
-    size of the change is a/b with standard error 1/sqrt(b). ``p_value`` is None for persistent energies (``_up``,
-    ``_down``): they are products with heavy tails, for which a normal p-value would promise too much. ``kind`` is that
-    of the sensor, ``look`` the viewing geometry, ``own_share`` (0-1) how much of what was measured is the site's own.
+    size of the change is a/b with standard error 1/sqrt(b); where too few dates follow to tell, a = 0 and b = 1e-12.
+    ``p_value`` is None for persistent energies (``_up``, ``_down``): they are products with heavy tails, for which a
+    normal p-value would promise too much. ``kind`` is that of the sensor, ``look`` the viewing geometry, ``own_share``
+    (0-1) how much of what was measured is the site's own.
     """
 
     sensor: str
@@ -280,9 +282,10 @@ def evidence(
     shapes = templates(days, taus)
     whitened = solve_triangular(factor, np.column_stack([y, *shapes.values()]), lower=True)
     target, m = whitened[:, 0], taus.size
+    told = days.size - np.searchsorted(days, taus) >= MIN_AFTER
     fits, step = {}, whitened[:, 1 : 1 + m]
     for k, name in enumerate(shapes):
-        unit = whitened[:, 1 + k * m : 1 + (k + 1) * m]
+        unit = whitened[:, 1 + k * m : 1 + (k + 1) * m] * told
         fits[name] = (unit.T @ target, np.maximum((unit**2).sum(axis=0), 1e-12))
     return Evidence(
         sensor=sensor,
@@ -294,7 +297,7 @@ def evidence(
         white=white,
         taus=taus,
         fits=fits,
-        p_value=None if energy else _scan_p(step, fits["step"], rng),
+        p_value=None if energy else _scan_p(step * told, fits["step"], rng),
         n_controls=len(placebos),
         n_before=n_before,
         n_after=n_after,
