@@ -161,6 +161,8 @@ def check(areas: Path, events: Path | None, as_json: bool) -> None:
     help="Wait so long for another run to leave the workspace.",
 )
 @click.option("--renew", is_flag=True, help="Do anew what other settings or outlines change in the workspace.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Look at places side by side in so many processes.")
+@click.option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers look at the places; see docs/scale.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_guarded
 def watch(
@@ -175,6 +177,8 @@ def watch(
     out: Path,
     wait_s: float,
     renew: bool,
+    workers: int,
+    dask: str | None,
     as_json: bool,
 ) -> int:
     """Find what changed at the sites of AOI (a GeoJSON file), when, which way, and how surely.
@@ -203,6 +207,8 @@ def watch(
             settings=settings,
             wait_s=wait_s,
             renew=renew,
+            workers=workers,
+            dask=dask,
             progress=progress,
         )
     if as_json:

@@ -65,6 +65,10 @@ class StoreError(CompoundWatchError):
     """The workspace cannot be read or written."""
 
 
+class ClusterError(CompoundWatchError):
+    """Workers of a cluster were lost, or do not run this version."""
+
+
 class OutputError(CompoundWatchError):
     """A result file cannot be written."""
 

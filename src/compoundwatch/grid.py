@@ -1,7 +1,7 @@
 """One pixel grid per site: projected, north-up, square pixels, edges on whole multiples of the pixel size.
 
-A grid anchored on multiples of its pixel size coincides with the pixels of Sentinel-2 and Landsat in the same UTM zone,
-so their values need no resampling.
+A grid anchored on multiples of its pixel size coincides with the pixels of Sentinel-2 in the same UTM zone, so their
+values need no resampling. The edges of Landsat's 30 m pixels lie 15 m off such multiples: its values are interpolated.
 """
 
 from __future__ import annotations

@@ -20,11 +20,12 @@ from compoundwatch.pipeline.continuing import check_clock, check_places, continu
 from compoundwatch.pipeline.controls import with_controls
 from compoundwatch.pipeline.inputs import input_files, named, provenance, read_area, read_settings
 from compoundwatch.pipeline.judging import Judgement, Tables, judge, record
-from compoundwatch.pipeline.measuring import Part, digest_of, look
+from compoundwatch.pipeline.measuring import Part, digest_of
 from compoundwatch.pipeline.planning import Plan, only, plan
 from compoundwatch.pipeline.progress import Progress, silent
+from compoundwatch.pipeline.spreading import Looks, Question, crew
 from compoundwatch.pipeline.summarising import told
-from compoundwatch.store import FINISHED, NOTHING_NEW, Kept, Workspace
+from compoundwatch.store import FINISHED, NOTHING_NEW, Workspace
 
 DEFAULT_SENSORS = ("sentinel2",)
 KIND = "pixels"
@@ -59,6 +60,8 @@ def watch(
     seed: int = 0,
     wait_s: float = 0.0,
     renew: bool = False,
+    workers: int = 0,
+    dask: str | None = None,
     progress: Progress = silent,
 ) -> WatchResult:
     """Find what changed at the sites of an area, when, which way, and how surely.
@@ -83,6 +86,8 @@ def watch(
     seed : seed of the simulated series behind the p-values.
     wait_s : seconds to wait for another run to leave the workspace.
     renew : go on in a workspace that rests on other settings or outlines, and do anew what depends on them.
+    workers : processes of this machine that look at places side by side (docs/scale.md); 0 = this one alone.
+    dask : address of a Dask scheduler whose workers do so instead.
     progress : told what is being done.
 
     Raises
@@ -90,6 +95,7 @@ def watch(
     AreaError, SettingsError : an input is wrong, or is another than before in this workspace.
     NoScene : the catalogue holds no scene of any of the places.
     CatalogError : the catalogue does not answer.
+    ClusterError : workers are lost again and again.
     StoreError : the workspace is in use, cannot be written, or is damaged.
     OutputError : the results cannot be written.
     """
@@ -103,17 +109,23 @@ def watch(
     opened: AbstractContextManager[Workspace | None] = (
         store.opened(Path(out), now, wait_s) if out is not None else nullcontext()
     )
-    with opened as workspace:
+    named_catalogs = tuple(map(str, [catalog] if isinstance(catalog, str | Path) else catalog))
+    with opened as workspace, crew(named_catalogs, workers, dask) as looks:
         runs = workspace.ledger.runs() if workspace else ()
         check_clock(runs, now)
         first, reference_end = (runs[-1].first_day, runs[-1].reference_end) if runs else (None, None)
         job = plan(catalog, sensor_names, start or first, end, reference_end, chosen, now, seed, progress)
         job = replace(continued(job, runs, now, renew), chips=_chips(workspace, chosen))
-        return _watched(region, job, workspace, now, inputs)
+        return _watched(region, job, workspace, now, inputs, looks)
 
 
 def _watched(
-    area: AreaOfInterest, job: Plan, workspace: Workspace | None, now: dt.datetime, inputs: Sequence[InputFile]
+    area: AreaOfInterest,
+    job: Plan,
+    workspace: Workspace | None,
+    now: dt.datetime,
+    inputs: Sequence[InputFile],
+    looks: Looks,
 ) -> WatchResult:
     known = workspace.ledger.places() if workspace else {}
     check_places(area, known, job.renew)
@@ -125,7 +137,7 @@ def _watched(
         outputs.sweep(workspace.folder)
         going = _Open(workspace, _begin(workspace, area, job, origin))
         workspace.ledger.record_places(going.run, area.sites, without)
-    parts = _measure_all(area, job, going)
+    parts = _measure_all(area, job, going, looks)
     if not any(part.scenes for found in parts.values() for part in found):
         raise NoScene(
             f"catalogue {job.names} holds no usable scene of {', '.join(s.name for s in job.sensors)} over "
@@ -163,23 +175,31 @@ def _begin(workspace: Workspace, area: AreaOfInterest, job: Plan, origin: Proven
     )
 
 
-def _measure_all(area: AreaOfInterest, job: Plan, going: _Open | None) -> dict[str, list[Part]]:
+def _measure_all(area: AreaOfInterest, job: Plan, going: _Open | None, looks: Looks) -> dict[str, list[Part]]:
     """Look at every place once, whatever number of sites it is a control of; what is found is stored at once."""
-    parts: dict[str, list[Part]] = {}
-    for k, site in enumerate(area.sites):
-        job.progress(f"reading {site.role} {site.name}", k, len(area.sites))
-        parts[site.site_id] = [_measure(site, sensor.name, job, going) for sensor in job.sensors]
-    job.progress("reading done", len(area.sites), len(area.sites))
+    parts: dict[str, list[Part]] = {site.site_id: [] for site in area.sites}
+    known = {site.site_id: site for site in area.sites}
+    total = len(area.sites) * len(job.sensors)
+    job.progress("reading", 0, total)
+    places = [(site, sensor.name) for site in area.sites for sensor in job.sensors]
+    for k, part in enumerate(looks((_question(*place, going) for place in places), job)):
+        parts[part.site_id].append(_stored(part, going))
+        job.progress(f"read {known[part.site_id].role} {known[part.site_id].name}", k + 1, total)
     return parts
 
 
-def _measure(site: Site, name: str, job: Plan, going: _Open | None) -> Part:
-    sensor = next(s for s in job.sensors if s.name == name)
+def _question(site: Site, sensor: str, going: _Open | None) -> Question:
     if going is None:
-        return look(site, sensor, job, Kept(), lambda prefixes: {})
-    workspace, ledger, place = going.workspace, going.workspace.ledger, (site.site_id, name)
+        return Question(site, sensor)
+    workspace, place = going.workspace, (site.site_id, sensor)
+    return Question(site, sensor, workspace.ledger.kept(*place), partial(workspace.arrays, KIND, *place))
+
+
+def _stored(part: Part, going: _Open | None) -> Part:
+    if going is None:
+        return part
+    workspace, ledger, place = going.workspace, going.workspace.ledger, (part.site_id, part.sensor)
     kept = ledger.kept(*place)
-    part = look(site, sensor, job, kept, partial(workspace.arrays, KIND, *place))
     if part.arrays is not None:
         workspace.keep(KIND, *place, part.arrays)
     known = kept.inputs, kept.series, frozenset(kept.skipped)

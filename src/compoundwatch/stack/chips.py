@@ -45,6 +45,8 @@ BLOCK = 256
 PART = ".part"
 DROP_TO = 0.9
 """Where chips take more than they may, they are deleted down to this share of it."""
+RECOUNT = 0.05
+"""Once so large a share of what they may take was written, they are counted anew: other processes may write, too."""
 MARK = b"\nsha256 "
 _SEAL_BYTES = len(MARK) + 64
 
@@ -70,7 +72,7 @@ class Chips:
         if alone:
             for left in folder.glob(f"*/*{PART}"):
                 left.unlink(missing_ok=True)
-        self._held = sum(size for _, size, _ in self._all())
+        self._held, self._written_since = sum(size for _, size, _ in self._all()), 0
 
     def around(self, grid: Grid) -> SiteChips:
         """The chips of the site that is measured on a grid."""
@@ -118,7 +120,8 @@ class Chips:
             aside.unlink(missing_ok=True)
         with self._lock:
             self._held += size
-            if self._held > self._limit:
+            self._written_since += size
+            if self._held > self._limit or self._written_since > RECOUNT * self._limit:
                 self._drop()
         return True
 
@@ -180,7 +183,9 @@ class Chips:
     def _drop(self) -> None:
         """Delete the chips that were not used for longest; others may have written some, so they are counted anew."""
         chips = sorted(self._all(), key=lambda chip: (chip[0], chip[2]))
-        self._held = sum(size for _, size, _ in chips)
+        self._held, self._written_since = sum(size for _, size, _ in chips), 0
+        if self._held <= self._limit:
+            return
         for _, size, path in chips:
             if self._held <= DROP_TO * self._limit:
                 break
