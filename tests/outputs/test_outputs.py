@@ -122,7 +122,7 @@ def test_nothing_heavy_is_imported_with_the_package() -> None:
 
 
 def test_the_public_names() -> None:
-    assert outputs.__all__ == ["check_folder", "write_compare", "write_watch"]
+    assert outputs.__all__ == ["check_folder", "stands", "sweep", "write_compare", "write_watch"]
     assert check_folder.__module__ == "compoundwatch.outputs.staging"
 
 

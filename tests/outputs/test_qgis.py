@@ -20,10 +20,10 @@ import rasterio
 import shapely
 
 from compoundwatch.model import AreaOfInterest, Role, Site, State, WatchResult
-from compoundwatch.outputs import qgis, write_watch
+from compoundwatch.outputs import qgis, qgis_project, write_watch
 from compoundwatch.outputs.fields import GEOMETRIES, LAYERS
 
-from .conftest import HOSTILE, state
+from .conftest import HOSTILE, picture, state
 
 PYTHON = "/usr/bin/python3"
 """The Python of the system, for which QGIS is built."""
@@ -147,7 +147,11 @@ def pyqgis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 def folder(result: WatchResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result that was moved after it was written, to a place with an awkward name."""
     home = tmp_path_factory.mktemp("written")
-    write_watch(result, home / "here", report=False)
+    before, after = result.pictures["kk-1"]
+    assert before is not None
+    assert after is not None
+    frames = {"kk-1": (picture("2022-06-01", 200), before, picture("2024-05-01", 90), after)}
+    write_watch(replace(result, frames=frames), home / "here", report=False)
     moved = home / "found 100% #2"
     (home / "here").rename(moved)
     return moved
@@ -296,7 +300,7 @@ def test_map_tips_show_the_chart_and_no_markup_of_others(seen: Any, folder: Path
 
 def test_rasters_are_drawn_as_meant(seen: Any, folder: Path) -> None:
     kinds = {"direction": "paletted", "effect": "singlebandpseudocolor"}
-    assert len(seen["rasters"]) == 2 * 7 + 3
+    assert len(seen["rasters"]) == 2 * 7 + 5
     for name, (valid, crs, renderer, *_) in seen["rasters"].items():
         assert valid, name
         assert crs == "EPSG:32648"
@@ -321,7 +325,8 @@ def test_rasters_are_drawn_as_meant(seen: Any, folder: Path) -> None:
 
 def test_pictures_are_shown_until_the_next(seen: Any) -> None:
     spans = {name: rest for name, (_, _, _, *rest) in seen["rasters"].items() if "_ndvi_" not in name}
-    assert spans["kk-1_sentinel2_20231228.tif"] == [True, "2023-12-28", "2024-12-20"]
+    assert spans["kk-1_sentinel2_20220601.tif"] == [True, "2022-06-01", "2023-12-28"]
+    assert spans["kk-1_sentinel2_20231228.tif"] == [True, "2023-12-28", "2024-05-01"]
     assert spans["kk-1_sentinel2_20241220.tif"] == [True, "2024-12-20", "2025-01-15"]
 
 
@@ -421,10 +426,15 @@ found["time"] = [span.begin().toString("yyyy-MM-dd"), span.end().toString("yyyy-
 found["bookmarks"] = [b.name() for b in project.bookmarkManager().bookmarks()]
 found["abstract"] = project.metadata().abstract()
 found["label"] = project.readEntry("CopyrightLabel", "/Label")[0]
+found["spans"] = []
+for day in ("20231228", "20241220", "20220601"):
+    layer = next(m for m in project.mapLayers().values() if m.source().endswith(f"kk-1_sentinel2_{day}.tif"))
+    span = layer.temporalProperties().fixedTemporalRange()
+    found["spans"].append([span.begin().toString("yyyy-MM-dd"), span.end().toString("yyyy-MM-dd")])
 extent = project.viewSettings().defaultViewExtent()
 visible = [n.layer() for n in project.layerTreeRoot().findLayers() if n.isVisible() and n.layer().isSpatial()]
 found["visible"] = [layer.name() for layer in visible]
-for key, time in (("now", None), ("early", ("2023-01-01", "2023-02-01")), ("raid", ("2024-03-05", "2024-03-06"))):
+for key, time in (("now", None), ("early", ("2021-01-01", "2021-02-01")), ("raid", ("2024-03-05", "2024-03-06"))):
     found[key] = colours(drawn(visible, extent, (700, 500), time, found["crs"]))
 events = project.mapLayer("compoundwatch_event_places")
 events.setLabelsEnabled(False)
@@ -437,7 +447,7 @@ for key, time in (("star", ("2024-03-05", "2024-03-06")), ("no_star", ("2024-02-
 def test_the_project_opens_whole_after_a_move(opened: Any, folder: Path) -> None:
     assert opened["read"]
     assert opened["warned"] == []
-    assert len(opened["layers"]) == len(LAYERS) + 3
+    assert len(opened["layers"]) == len(LAYERS) + 5
     for key, (valid, home) in opened["layers"].items():
         assert valid, key
         assert Path(home) in (folder, folder / "pictures")
@@ -445,21 +455,25 @@ def test_the_project_opens_whole_after_a_move(opened: Any, folder: Path) -> None
 
 def test_the_project_is_in_groups(opened: Any) -> None:
     titles = [f"{HOSTILE}, 2024-12-20, Sentinel-2", f"{HOSTILE}, 2023-12-28, Sentinel-2"]
-    assert opened["tree"][:6] == [
+    assert opened["tree"][:7] == [
         "Events",
         "Sites",
         "Changed patches",
         "Control areas",
+        [
+            "Pictures by date, for the Temporal Controller",
+            [f"{HOSTILE}, 2022-06-01, Sentinel-2", f"{HOSTILE}, 2024-05-01, Sentinel-2"],
+        ],
         ["Pictures after", titles[:1]],
         ["Pictures before", [titles[1], "Quiet place, 2023-12-28, Sentinel-2"]],
     ]
-    assert [name for name, _ in opened["tree"][6:]] == ["Footprints of scenes", "Tables"]
-    assert "Scenes" not in opened["visible"]
+    assert [name for name, _ in opened["tree"][7:]] == ["Footprints of scenes", "Tables"]
+    assert not {"Scenes", f"{HOSTILE}, 2022-06-01, Sentinel-2"} & set(opened["visible"])
     assert opened["crs"] == "EPSG:32648"
     assert opened["title"] == "kampot-test, 2025-01-15"
     assert opened["bookmarks"] == [HOSTILE, "Quiet place", "កន្លែងទី៣"]
     assert opened["time"] == ["2022-01-04", "2025-01-15"]
-    credit = "contains modified Copernicus Sentinel data 2023, 2024"
+    credit = "contains modified Copernicus Sentinel data 2022, 2023, 2024"
     assert opened["label"] == credit
     assert credit in opened["abstract"]
 
@@ -468,10 +482,18 @@ def test_the_project_shows_the_sites_over_the_pictures(opened: Any) -> None:
     for colour in ("#009e73", "#cccccc"):
         assert opened["now"][colour] > 300
     assert opened["now"]["#ffffff"] < 700 * 500 * 0.9
-    # Long before the first picture there is none; the outlines stay.
+    # Until the picture after there is that before; before the first scene there is none, and the outlines stay.
+    assert opened["raid"] != opened["now"]
+    assert opened["raid"]["#ffffff"] < 700 * 500 * 0.9
     assert opened["early"]["#009e73"] > 300
     assert opened["early"]["#ffffff"] > opened["now"]["#ffffff"]
-    assert opened["raid"] != opened["now"]
+
+
+def test_pictures_take_their_turns(opened: Any) -> None:
+    before, after, between = opened["spans"]
+    assert before == ["2022-01-04", "2024-12-20"]
+    assert after == ["2024-12-20", "2025-01-15"]
+    assert between == ["2022-06-01", "2023-12-28"]
 
 
 def test_events_are_drawn_on_their_days_only(opened: Any) -> None:
@@ -490,16 +512,17 @@ def project_xml(folder: Path) -> ET.Element:
 
 def test_every_path_of_the_project_is_relative_and_there(folder: Path) -> None:
     sources = [str(e.text) for e in project_xml(folder).iter("datasource")]
-    assert len(sources) == len(LAYERS) + 3
+    assert len(sources) == len(LAYERS) + 5
     for source in sources:
         assert source.startswith("./")
         assert (folder / source.split("|")[0]).is_file()
 
 
-def test_equal_results_give_equal_projects(result: WatchResult, folder: Path, tmp_path: Path) -> None:
-    write_watch(result, tmp_path, report=False)
+def test_equal_results_give_equal_projects(result: WatchResult, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_watch(result, tmp_path / name, rasters=False, report=False)
     for name in ("watch.qgz", "sites.qml", "charts/kk-1.png"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_the_package_holds_a_style_for_every_layer(folder: Path) -> None:
@@ -518,7 +541,7 @@ def test_the_package_holds_a_style_for_every_layer(folder: Path) -> None:
 
 def test_a_style_lies_beside_every_file(folder: Path) -> None:
     files = [*folder.glob("*.geojson"), *folder.rglob("*.tif")]
-    assert len(files) == 2 + 2 * 7 + 3
+    assert len(files) == 2 + 2 * 7 + 5
     for path in files:
         assert ET.parse(path.with_suffix(".qml")).getroot().tag == "qgis"
 
@@ -563,3 +586,15 @@ def test_dates_are_coloured_by_quarters_or_years(days: list[int], labels: list[s
 def test_effects_are_coloured_around_zero(values: list[float], reach: float) -> None:
     low, zero, high = qgis.raster_style("effect", np.array(values, np.float32)).entries
     assert (low.value, zero.value, high.value) == pytest.approx((-reach, 0, reach), rel=0.05)
+
+
+@pytest.mark.parametrize(("most", "there"), [(2, True), (1, False)])
+def test_a_project_of_very_many_pictures_leaves_those_between_out(
+    result: WatchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, there: bool
+) -> None:
+    monkeypatch.setattr(qgis_project, "MOST_PICTURES", most)
+    frames = {"kk-1": (picture("2022-06-01", 200), picture("2022-09-01", 90))}
+    write_watch(replace(result, frames=frames), tmp_path, rasters=False, report=False)
+    names = [group.get("name") for group in project_xml(tmp_path).iter("layer-tree-group")]
+    assert ("Pictures by date, for the Temporal Controller" in names) == there
+    assert "Pictures before" in names

@@ -54,7 +54,19 @@ def write_watch(
     ------
     OutputError : the folder cannot be written; nothing in it has changed then.
     """
-    from compoundwatch.outputs import charts, manifest, pictures, qgis, raster, reading, rows, runlog, stac_item, vector
+    from compoundwatch.outputs import (
+        charts,
+        manifest,
+        pictures,
+        qgis,
+        qgis_project,
+        raster,
+        reading,
+        rows,
+        runlog,
+        stac_item,
+        vector,
+    )
     from compoundwatch.outputs import report as html
 
     answers = rows.answers_by_site(result)
@@ -70,7 +82,7 @@ def write_watch(
             vector.write_geojson(aside / f"{name}.geojson", layer.fields, layer.rows, {"provenance": stamp})
             qgis.write_style(aside / f"{name}.qml", qgis.vector_styles()[name])
         vector.write_geopackage(
-            aside / qgis.PACKAGE,
+            aside / qgis_project.PACKAGE,
             layers,
             result.provenance.created,
             {k: str(v) for k, v in stamp.items()},
@@ -80,7 +92,7 @@ def write_watch(
         shots = pictures.write_pictures(aside, result, stamp)
         qgis.write_raster_styles(aside, details)
         qgis.write_picture_styles(aside, shots, result.as_of)
-        qgis.write_project(aside / "watch.qgz", result, shots)
+        qgis_project.write_project(aside / "watch.qgz", result, shots)
         if report:
             html.write_report(
                 aside / "report.html", reading.as_stored(result, patches), result.sensors, told or html.Told()

@@ -1,38 +1,29 @@
-"""What QGIS (3.22 and later) needs to show a result as it is meant: styles, and a project that moves with the folder.
+"""Styles in which QGIS (3.22 and later) shows a result as it is meant.
 
-A style lies beside its file as .qml, or inside a GeoPackage; QGIS loads it with the layer. Both it and the project are
-XML, written here through templates, so that QGIS need not be installed. The forms are those that QGIS itself saves.
+A style lies beside its file as .qml, or inside a GeoPackage; QGIS loads it with the layer. It is XML, written through
+templates, so that QGIS need not be installed. The forms are those that QGIS itself saves.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import io
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyproj
-import shapely
 
-from compoundwatch.grid import project, utm_epsg
-from compoundwatch.model import State, WatchResult
+from compoundwatch.model import State
 from compoundwatch.outputs import fields, legend
 from compoundwatch.outputs.fields import Field
-from compoundwatch.outputs.manifest import plain, stamp, utc
 from compoundwatch.outputs.raster import NODATA_DATE, NODATA_DIRECTION
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 STYLES = Path(__file__).parent / "styles"
-PACKAGE = "watch.gpkg"
-MERCATOR = 3857
-"""Reference system of a project whose sites lie in several UTM zones."""
 EARLIER = "EARLIER"
 """Class of a site on a day of the Temporal Controller that lies before its change."""
 INCONCLUSIVE = "INCONCLUSIVE"
@@ -248,7 +239,7 @@ def _changes(columns: Sequence[Field], words: str) -> VectorStyle:
     return VectorStyle(
         columns,
         [
-            Class(d, Symbol("fill", (_fill(colour, 130, 0.3),)), f"{legend.DIRECTION_NAMES[d]} {words}")
+            Class(d, Symbol("fill", (_fill(colour, 100, 0.4),)), f"{legend.DIRECTION_NAMES[d]} {words}")
             for d, colour in legend.DIRECTION_COLOURS.items()
         ],
         '"direction"',
@@ -388,7 +379,7 @@ def _date_entries(days: np.ndarray[Any, np.dtype[Any]]) -> Iterator[Entry]:
 def qml(style: VectorStyle | RasterStyle) -> str:
     """A style as QGIS reads it from a .qml file or from a GeoPackage."""
     kind = "vector" if isinstance(style, VectorStyle) else "raster"
-    return _environment().get_template(f"{kind}.qml.j2").render(style=style)
+    return environment().get_template(f"{kind}.qml.j2").render(style=style)
 
 
 def write_style(path: Path, style: VectorStyle | RasterStyle) -> None:
@@ -412,11 +403,11 @@ def write_raster_styles(folder: Path, details: Mapping[str, Mapping[str, Any]]) 
 
 def write_picture_styles(folder: Path, shots: Mapping[str, Mapping[str, Any]], end: dt.date) -> None:
     """Write a style beside every picture; ``shots`` holds its "site_id", "sensor" and "acquired" by its path."""
-    for path, style in _picture_styles(shots, end).items():
+    for path, style in picture_styles(shots, end).items():
         write_style((folder / path).with_suffix(".qml"), style)
 
 
-def _picture_styles(shots: Mapping[str, Mapping[str, Any]], end: dt.date) -> dict[str, RasterStyle]:
+def picture_styles(shots: Mapping[str, Mapping[str, Any]], end: dt.date) -> dict[str, RasterStyle]:
     """Each picture is shown from its day until the next of its site and sensor, the last one until ``end``."""
     series: dict[tuple[Any, Any], list[tuple[str, str]]] = {}
     for path, about in shots.items():
@@ -430,7 +421,8 @@ def _picture_styles(shots: Mapping[str, Mapping[str, Any]], end: dt.date) -> dic
     return styles
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of styles and project."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -448,139 +440,3 @@ def _environment() -> Environment:
 def _xml_text(value: Any) -> Any:
     """A text without the characters that XML cannot hold."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", value) if type(value) is str else value
-
-
-# ---------------------------------------------------------------------------------------------------------- project
-
-
-@dataclass(frozen=True)
-class MapLayer:
-    """A layer of the project: its id and name there, its source beside the project, and its looks."""
-
-    id: str  # QGIS replaces those that are shorter than ten characters
-    name: str
-    source: str
-    style: VectorStyle | RasterStyle
-    epsg: int = 4326
-    geometry: str = ""
-
-    @property
-    def raster(self) -> bool:
-        """Whether it has pixels."""
-        return isinstance(self.style, RasterStyle)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Layers and groups of the legend, the uppermost first; ``shown`` False = hidden at first."""
-
-    name: str
-    members: Sequence[MapLayer | Group]
-    shown: bool = True
-    open: bool = False
-
-
-def write_project(path: Path, result: WatchResult, shots: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write watch.qgz: the layers of watch.gpkg and the pictures in groups, by paths relative to it.
-
-    Parameters
-    ----------
-    path : where it goes, beside watch.gpkg and the folder of pictures, which are there already.
-    shots : what each picture holds ("site_id", "sensor", "acquired", "when"), by its path relative to the project.
-    """
-    epsg, extent = _view(result)
-    tree = _tree(path.parent, result, shots)
-    layers = list(_layers(tree))
-    text = (
-        _environment()
-        .get_template("project.qgs.j2")
-        .render(
-            title=f"{result.area.area_id}, {result.as_of}",
-            stamp=stamp(result.provenance),
-            created=plain(result.provenance.created),
-            tree=tree,
-            layers=layers,
-            epsg=epsg,
-            wkt={code: pyproj.CRS.from_epsg(code).to_wkt() for code in {4326, epsg, *(layer.epsg for layer in layers)}},
-            extent=extent,
-            bookmarks=[(s.site_id, s.name, s.geometry.envelope.wkt) for s in result.area.targets],
-            start=f"{min((utc(s.acquired).date() for s in result.scenes), default=result.reference_end)}T00:00:00Z",
-            end=f"{result.as_of}T00:00:00Z",
-            credit=_credit(result, shots),
-        )
-    )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        # Without a time of its own, so that equal results make equal files.
-        file.writestr(zipfile.ZipInfo(f"{path.stem}.qgs"), text.encode(), zipfile.ZIP_DEFLATED)
-    path.write_bytes(buffer.getvalue())
-
-
-def _view(result: WatchResult) -> tuple[int, tuple[float, float, float, float]]:
-    """The reference system of the map and what it shows at first: all sites and a rim."""
-    shapes = [s.geometry for s in result.area.targets]
-    if not shapes:
-        return MERCATOR, project(shapely.box(-180, -80, 180, 80), 4326, MERCATOR).bounds
-    zones = {utm_epsg(shape) for shape in shapes}
-    epsg = zones.pop() if len(zones) == 1 else MERCATOR
-    west, south, east, north = shapely.total_bounds([project(shape, 4326, epsg) for shape in shapes]).tolist()
-    rim = 0.08 * max(east - west, north - south) + 200
-    return epsg, (west - rim, south - rim, east + rim, north + rim)
-
-
-def _tree(folder: Path, result: WatchResult, shots: Mapping[str, Mapping[str, Any]]) -> Group:
-    styles = vector_styles()
-
-    def layer(name: str, title: str) -> MapLayer:
-        source = f"./{PACKAGE}|layername={name}"
-        return MapLayer(f"compoundwatch_{name}", title, source, styles[name], geometry=fields.GEOMETRIES.get(name, ""))
-
-    pictures = _picture_layers(folder, result, shots)
-    first = {when: [p for p in pictures if shots[p.source[2:]]["when"] == when] for when in ("after", "before")}
-    tables = [name for name in fields.LAYERS if name not in fields.GEOMETRIES]
-    return Group(
-        "",
-        (
-            layer("event_places", "Events"),
-            layer("sites", "Sites"),
-            layer("changes", "Changed patches"),
-            layer("controls", "Control areas"),
-            Group("Pictures after", first["after"]),
-            Group("Pictures before", first["before"]),
-            Group("Footprints of scenes", (layer("scenes", "Scenes"),), shown=False),
-            Group("Tables", [layer(name, fields.TITLES[name]) for name in tables]),
-        ),
-    )
-
-
-def _picture_layers(folder: Path, result: WatchResult, shots: Mapping[str, Mapping[str, Any]]) -> list[MapLayer]:
-    import rasterio
-
-    sites = result.area.by_id
-    titles = {s.name: s.title for s in result.sensors}
-    styles = _picture_styles(shots, result.as_of)
-    layers = []
-    for k, (path, about) in enumerate(sorted(shots.items()), start=1):
-        site, sensor = sites[about["site_id"]], str(about["sensor"])
-        name = f"{site.name}, {str(about['acquired'])[:10]}, {titles.get(sensor, sensor)}"
-        with rasterio.open(folder / path) as file:
-            epsg = int(file.crs.to_epsg())
-        layers.append(MapLayer(f"compoundwatch_picture_{k}", name, f"./{path}", styles[path], epsg))
-    return layers
-
-
-def _layers(group: Group) -> Iterator[MapLayer]:
-    for member in group.members:
-        if isinstance(member, Group):
-            yield from _layers(member)
-        else:
-            yield member
-
-
-def _credit(result: WatchResult, shots: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whose imagery the pictures show, with the years."""
-    years: dict[str, set[str]] = {}
-    for about in shots.values():
-        years.setdefault(str(about["sensor"]), set()).add(str(about["acquired"])[:4])
-    said = {s.name: s.attribution for s in result.sensors}
-    return "; ".join(f"{said[name]} {', '.join(sorted(y))}" for name, y in years.items() if name in said)
