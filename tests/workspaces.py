@@ -1,7 +1,7 @@
 """What two workspaces say, to be held against one another; and a watch that is killed at random moments.
 
-Run as a program, it kills a watch over a place again and again, restarts it, and prints what came of it as JSON:
-``python -m tests.workspaces PLACE FOLDER --moments 30 --seed 1``.
+Run as a program, it kills a watch over a place again and again, restarts it, and prints a line of JSON on what came of
+each time: ``python -m tests.workspaces PLACE FOLDER --moments 30 --seed 1``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,11 @@ def _process(place: Path, out: Path) -> int:
     return child
 
 
-def killed_at(place: Path, folder: Path, moments: int, seed: int) -> dict[str, Any]:
+def killed_at(place: Path, folder: Path, moments: int, seed: int) -> Iterator[dict[str, Any]]:
     """Kill a watch at random moments of its time, finish it, and compare with one that was left alone.
 
-    Gives for every moment when it came (share of the undisturbed time), how many places were measured by then, what
-    differs and what litter is left in the end.
+    Gives for every moment when it came (share of the undisturbed time), how many places were measured by then (None =
+    not known), what differs and what litter is left in the end.
     """
     from compoundwatch.pipeline import watching  # noqa: F401 - imported here once, for all processes
 
@@ -133,29 +134,24 @@ def killed_at(place: Path, folder: Path, moments: int, seed: int) -> dict[str, A
     whole = time.perf_counter() - began
     expected = science(folder / "undisturbed")
     rng = np.random.default_rng(seed)
-    found = []
     for k, share in enumerate(rng.uniform(0, 1, moments)):
         out = folder / f"killed-{k}"
         child = _process(place, out)
         time.sleep(share * whole)
         os.kill(child, signal.SIGKILL)
         killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        measured = rows(out)["measured"] if (out / "store.gpkg").is_file() and not litter_of_sqlite(out) else None
+        measured = rows(out)["measured"] if (out / "store.gpkg").is_file() and not torn(out) else None
         code = os.waitpid(_process(place, out), 0)[1]
-        differs = differing(expected, science(out)) if code == 0 else ["it did not end"]
-        found.append(
-            {
-                "share": round(float(share), 3),
-                "killed": killed,
-                "measured": measured,
-                "differs": differs,
-                "litter": litter(out),
-            }
-        )
-    return {"seconds": round(whole, 2), "moments": found}
+        yield {
+            "share": round(float(share), 3),
+            "killed": killed,
+            "measured": measured,
+            "differs": differing(expected, science(out)) if code == 0 else ["it did not end"],
+            "litter": litter(out),
+        }
 
 
-def litter_of_sqlite(out: Path) -> bool:
+def torn(out: Path) -> bool:
     """Whether a transaction was torn; asking the store would mend it before the next run does."""
     return any((out / f"store.gpkg{ending}").exists() for ending in ("-journal", "-wal"))
 
@@ -167,4 +163,6 @@ if __name__ == "__main__":
     parser.add_argument("--moments", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    sys.stdout.write(json.dumps(killed_at(asked.place, asked.folder, asked.moments, asked.seed)))
+    for found in killed_at(asked.place, asked.folder, asked.moments, asked.seed):
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()

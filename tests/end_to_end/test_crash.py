@@ -36,19 +36,19 @@ def place(tmp_path_factory):
     return folder
 
 
-def killed(place: Path, folder: Path, moments: int, seed: int) -> dict:
+def killed(place: Path, folder: Path, moments: int, seed: int) -> list[dict]:
     command = [sys.executable, "-m", "tests.workspaces", place, folder, "--moments", moments, "--seed", seed]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     done = subprocess.run(
         [str(c) for c in command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.timeout(3600)
 def test_killed_at_random_moments(place, tmp_path):
-    found = killed(place, tmp_path, MOMENTS, seed=1)["moments"]
+    found = killed(place, tmp_path, MOMENTS, seed=1)
     assert len(found) == MOMENTS
     assert [m["differs"] for m in found] == [[]] * MOMENTS
     assert [m["litter"] for m in found] == [[]] * MOMENTS

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.demonstrating import demo, demo_truth, simulate
     from compoundwatch.pipeline.describing import describe, list_detectors, list_sensors, result_files, summary
     from compoundwatch.pipeline.explaining import describe_explanation, explain, explanation_text
-    from compoundwatch.pipeline.history import describe_history, history, history_text
     from compoundwatch.pipeline.inputs import read_area, read_settings
     from compoundwatch.pipeline.picturing import ChipsResult, chips
+    from compoundwatch.pipeline.recounting import describe_history, history, history_text
     from compoundwatch.pipeline.reporting import report
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
     from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verify
@@ -58,7 +58,7 @@ _HOMES = {
     "demonstrating": ("demo", "demo_truth", "simulate"),
     "describing": ("describe", "list_detectors", "list_sensors", "result_files", "summary"),
     "explaining": ("describe_explanation", "explain", "explanation_text"),
-    "history": ("describe_history", "history", "history_text"),
+    "recounting": ("describe_history", "history", "history_text"),
     "inputs": ("read_area", "read_settings"),
     "picturing": ("ChipsResult", "chips"),
     "reporting": ("report",),
