@@ -161,6 +161,7 @@ def check(areas: Path, events: Path | None, as_json: bool) -> None:
     help="Wait so long for another run to leave the workspace.",
 )
 @click.option("--renew", is_flag=True, help="Do anew what other settings or outlines change in the workspace.")
+@click.option("--notify", type=FILE, help="TOML file that says whom to tell of new states; see docs/schedule.md.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Look at places side by side in so many processes.")
 @click.option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers look at the places; see docs/scale.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -175,6 +176,7 @@ def watch(
     events: Path | None,
     settings: Path | None,
     out: Path,
+    notify: Path | None,
     wait_s: float,
     renew: bool,
     workers: int,
@@ -194,6 +196,7 @@ def watch(
     """
     from compoundwatch import pipeline
 
+    alerts = pipeline.read_alerts(notify) if notify else None
     with _progress(as_json) as progress:
         result = pipeline.watch(
             areas,
@@ -218,7 +221,10 @@ def watch(
         if not result.fresh:
             click.echo("Nothing is new since the last run; its files stand.")
         _print_files(out)
-    return DONE if result.complete else INCOMPLETE
+    told = pipeline.send_alerts(out, alerts, result) if alerts else None
+    if told:
+        click.echo("\n".join(pipeline.alerted_text(told)), err=True)
+    return DONE if result.complete and not (told and told.problems) else INCOMPLETE
 
 
 @main.command()
@@ -426,6 +432,52 @@ def bundle(folder: Path, out: Path, info: tuple[str, ...]) -> None:
 
     written = pipeline.bundle(folder, out, info=dict(_label(text) for text in info))
     click.echo(f"Written to {written}. Anybody can check it: docs/evidence.md says how.")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--out", type=FILE, required=True, help="New folder.")
+@click.option("--aoi", "areas", type=FILE, help="File of areas that says what is restricted. Default: as watched.")
+@click.option(
+    "--precision-m", type=float, default=10_000, show_default=True, help="Smallest cell in which a place is shown."
+)
+@click.option("--delay-days", type=int, default=14, show_default=True, help="Tell no state that is younger than this.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was published as JSON.")
+@_guarded
+def publish(folder: Path, out: Path, areas: Path | None, precision_m: float, delay_days: int, as_json: bool) -> int:
+    """Make a folder for the public from the result DIR: cells instead of outlines, states of a while ago, no pixels.
+
+    Read docs/ethics.md first. Exit code 3: some sites, or their latest states, are not in it.
+
+    \b
+    Example:  compoundwatch publish result --out public
+    """
+    from compoundwatch import pipeline
+
+    found = pipeline.publish(folder, out, areas=areas, precision_m=precision_m, delay_days=delay_days)
+    if as_json:
+        click.echo(json.dumps(pipeline.describe_published(found), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join([*pipeline.published_text(found), f"Written to {out}."]))
+    return DONE if found.complete else INCOMPLETE
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=FILE)
+@click.option("--port", type=click.IntRange(0, 65535), default=8600, show_default=True, help="0 = any that is free.")
+@_guarded
+def serve(folder: Path, port: int) -> None:
+    """Show the result DIR in a browser, with its rasters as map layers, and to QGIS; read-only, on this machine alone.
+
+    \b
+    Example:  compoundwatch serve result
+    """
+    from compoundwatch import pipeline
+
+    def ready(address: str) -> None:
+        click.echo(f"Open {address} in a browser; in QGIS add {address}ogc as WFS / OGC API Features. Ctrl+C ends it.")
+
+    pipeline.serve(folder, port=port, ready=ready)
 
 
 def _label(text: str) -> tuple[str, str]:
