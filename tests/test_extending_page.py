@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -80,11 +81,11 @@ def test_its_detector_compares_two_images(installed: Path, tmp_path: Path) -> No
     after = before + rng.normal(0, 10, before.shape).astype(np.float32)
     after[:, 4:8, 10:20] += 400
     for name, image in (("before", before), ("after", after)):
-        with rasterio.open(
-            tmp_path / f"{name}.png", "w", driver="PNG", width=32, height=24, count=3, dtype="uint16"
-        ) as file:
+        place = {"crs": "EPSG:32648", "transform": Affine(10, 0, 300_000, 0, -10, 1_200_000)}
+        size = {"width": 32, "height": 24, "count": 3, "dtype": "uint16"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", driver="GTiff", **size, **place) as file:
             file.write(image.astype(np.uint16))
-    command = [sys.executable, "-m", "compoundwatch", "compare", "before.png", "after.png", "--out", "result"]
+    command = [sys.executable, "-m", "compoundwatch", "compare", "before.tif", "after.tif", "--out", "result"]
     found = run([*command, "--detector", "plain_difference"], tmp_path, installed)
     assert found.returncode == 0, found.stderr
     with rasterio.open(tmp_path / "result" / "direction.tif") as file:
