@@ -265,22 +265,25 @@ def test_a_folder_that_lists_what_lies_outside_is_refused(tmp_path: Path, folder
 
 def test_the_command_serves_on_this_machine_alone_until_it_is_ended(folder: Path) -> None:
     command = [sys.executable, "-m", "compoundwatch", "serve", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=None) as running:
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
         assert running.stdout is not None
-        address = re.search(r"http://127\.0\.0\.1:\d+/", running.stdout.readline())
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", running.stdout.readline())
         assert address
         for _ in range(600):
             try:
-                assert httpx.get(address[0], trust_env=False).status_code == 200
+                assert httpx.get(address[0], trust_env=False, timeout=60).status_code == 200
                 break
             except httpx.ConnectError:
                 time.sleep(0.1)
-        port = int(address[0].rsplit(":", 1)[1].strip("/"))
-        rows = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()
-        listening = {r.split()[1] for r in rows if r.split()[3] == "0A" and r.split()[1].endswith(f":{port:04X}")}
-        assert listening == {f"0100007F:{port:04X}"}
+        rows = [r.split() for r in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]]
+        port = f":{int(address[1]):04X}"
+        assert {r[1] for r in rows if r[3] == "0A" and r[1].endswith(port)} == {f"0100007F{port}"}
         running.terminate()
         assert running.wait(60) in (0, -15)
+    finally:
+        running.kill()
+        running.communicate()
 
 
 QGIS = """

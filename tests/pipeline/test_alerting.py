@@ -239,3 +239,36 @@ def test_a_wrong_file_is_refused_before_the_run_and_not_repeated(
 
 def test_states_are_those_of_the_model(config: Any) -> None:
     assert set(config().states) == set(State) - {State.NOT_OBSERVABLE}
+
+
+@pytest.mark.parametrize(("answer", "code"), [("ok", 0), ("fail", 3)])
+def test_the_command_tells_after_the_run_is_written(
+    tmp_path: Path,
+    config: Any,
+    inbox: list[Any],
+    result: WatchResult,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    code: int,
+) -> None:
+    config()
+    whole = replace(result, skipped=(), states=(CHANGED,), area=replace(result.area, sites=(SITE,)))
+
+    def watched(*areas: Any, out: Path, **options: Any) -> WatchResult:
+        """Stands for the run itself, which other tests drive from imagery to files."""
+        assert not inbox
+        said(out, CHANGED)
+        if answer == "fail":
+            inbox.append("fail")
+        return whole
+
+    monkeypatch.setattr("compoundwatch.pipeline.watching.watch", watched)
+    words = ["watch", "areas.geojson", "--out", str(tmp_path / "ws"), "--notify", str(tmp_path / "alerts.toml")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == code
+    err = capsys.readouterr().err
+    assert ("Alerts: 1 sent." in err) is (answer == "ok")
+    assert ("could not be told" in err) is (answer == "fail")
+    assert TOKEN not in err
