@@ -2,8 +2,8 @@
 
 Nearly all imagery comes as tiled TIFFs, most of them packed by DEFLATE. What such a file's directory says is read by
 tifffile, its blocks are unpacked by imagecodecs, and where it lies on Earth is asked of GDAL once for all files that
-say so in the same words: this takes half the time of reading through GDAL, and over a slow link two requests a file
-instead of three or more. Any other TIFF is read by GDAL.
+say so in the same words: this takes about half the processor time of reading through GDAL, and over a slow link two
+requests a file instead of three or more. Any other TIFF is read by GDAL.
 """
 
 from __future__ import annotations
