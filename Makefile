@@ -37,8 +37,8 @@ docs: $(BIN)/compoundwatch      ## the pages as a site that opens without a netw
 # Archives bear the time of the last commit, so that two builds of one commit are equal byte for byte.
 dist: $(VENV)/.release          ## sdist and wheel, built twice, compared and checked
 	rm -rf dist build/again
-	for out in dist build/again; do \
-	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir $$out . >/dev/null || exit 1; \
+	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); for out in dist build/again; do \
+	  $(BIN)/python -m build --no-isolation --outdir $$out . >/dev/null || exit 1; \
 	done
 	for file in dist/*; do cmp $$file build/again/$${file#dist/} || exit 1; done
 	$(BIN)/twine check --strict dist/*
