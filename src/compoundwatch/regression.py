@@ -56,16 +56,16 @@ def compiled(function: F) -> F:
     """Compile a kernel at its first call and keep the result on disk.
 
     NaN and infinity keep their meaning, which the tests for missing values need. A division by zero gives infinity, not
-    an exception, without which loops would not become vector instructions.
+    an exception, without which loops would not become vector instructions. No other liberty is taken with arithmetic
+    (``fastmath``): numba compiles a kernel alone and again inside its callers, and with liberties the copies may round
+    differently, so that a result would hang on whether it was compiled just now or loaded from disk.
     """
-    liberties = {"contract", "reassoc", "nsz", "arcp"}
-    return cast(F, njit(fastmath=liberties, error_model="numpy", cache=True)(function))
+    return cast(F, njit(error_model="numpy", cache=True)(function))
 
 
 def compiled_parallel(function: F) -> F:
     """As ``compiled``, for functions that share their outer loop among threads."""
-    liberties = {"contract", "reassoc", "nsz", "arcp"}
-    return cast(F, njit(parallel=True, fastmath=liberties, error_model="numpy", cache=True)(function))
+    return cast(F, njit(parallel=True, error_model="numpy", cache=True)(function))
 
 
 @intrinsic
