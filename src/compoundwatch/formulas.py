@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -244,7 +245,7 @@ def mosum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.floa
     doi:10.1017/S0266466600166022; ``critical`` depends on the share of the window and the horizon.
     """
     x = np.asarray(ratio, dtype=np.float64)
-    return np.asarray(critical * np.sqrt(2 * np.where(x > np.e, np.log(x), 1.0)))
+    return np.asarray(critical * np.sqrt(2 * np.where(x > math.e, np.log(x), 1.0)))
 
 
 def omnibus_p_value(
