@@ -8,6 +8,7 @@ from scipy.stats import combine_pvalues
 
 from compoundwatch import detectors
 from compoundwatch.formulas import decibel
+from compoundwatch.model import PixelChange
 
 DAYS = np.arange(18_000, 18_000 + 12 * 60, 12)
 END = 18_000 + 12 * 40
@@ -57,6 +58,26 @@ def test_combined_p_is_stouffers_with_sign():
             sided.append(p / 2 if up else 1 - p / 2)
         up = combine_pvalues(sided, method="stouffer").pvalue
         assert float(whole["p_value"][y, x]) == pytest.approx(2 * min(up, 1 - up), rel=1e-4, abs=1e-7)
+
+
+def test_looks_that_could_not_test_do_not_count_when_combined():
+    """By hand: p = 0.0455 is z = 2, p = 0.3173 is z = 1."""
+
+    def look(p_values, signs):
+        n = len(p_values)
+        nothing = np.full(n, np.nan, dtype=np.float32)
+        return PixelChange(
+            np.float32(signs), np.float32(p_values), *(nothing.copy() for _ in range(5)),
+            np.full(n, 3, dtype=np.int32), np.full(n, 4, dtype=np.int32),
+        )  # fmt: skip
+
+    first = look([0.0455, 0.0455, 0.0455, np.nan, 0.0], [1, 1, 1, np.nan, 1])
+    second = look([0.3173, 0.3173, np.nan, np.nan, 1.0], [1, -1, np.nan, np.nan, 1])
+    found = detectors.combine([first, second])
+    np.testing.assert_allclose(found.statistic[:4], [3 / np.sqrt(2), 1 / np.sqrt(2), 2, np.nan], atol=1e-3)
+    np.testing.assert_allclose(found.p_value, [0.0339, 0.4795, 0.0455, np.nan, 0], atol=1e-3)
+    assert np.isfinite(found.statistic[4])
+    assert (found.n_before == 6).all()
 
 
 def test_two_looks_see_what_one_misses_and_contradictions_cancel():

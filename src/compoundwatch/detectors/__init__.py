@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from compoundwatch import images, plugins
 from compoundwatch.errors import SettingsError
-from compoundwatch.formulas import linear_power
+from compoundwatch.formulas import linear_power, stouffer
 from compoundwatch.model import FloatArray, PairDetector, PixelChange, SeriesDetector
 
 __all__ = ["available", "change_map", "choose_pair", "combine", "pair_detector", "series_detector", "suits"]
@@ -173,8 +173,7 @@ def change_map(
 def combine(found: Sequence[PixelChange]) -> PixelChange:
     """One answer from several looks at the same pixels: signed z of all looks that could test, added up.
 
-    The method is Stouffer's (1949, The American Soldier, vol. 1, p. 45): z = sum of z_k / sqrt(number of looks), which
-    keeps the sign, so that looks that contradict one another cancel. ``effect`` is the mean weighted by 1/se²; the
+    See ``formulas.stouffer``: looks that contradict one another cancel. ``effect`` is the mean weighted by 1/se²; the
     dates are those of the look that says most in the direction of the whole.
 
     Parameters
@@ -188,10 +187,9 @@ def combine(found: Sequence[PixelChange]) -> PixelChange:
     p = np.stack([np.asarray(f.p_value, dtype=np.float64) for f in found])
     sign = np.sign(np.stack([f.statistic for f in found]))
     tested = np.isfinite(p)
-    z = np.where(tested, norm.isf(np.clip(np.where(tested, p, 1.0), 1e-300, 1) / 2) * sign, 0.0)
-    count = tested.sum(axis=0)
+    z = np.where(tested, norm.isf(np.clip(p, 1e-300, 1) / 2) * sign, np.nan)
+    whole = stouffer(z)
     with np.errstate(invalid="ignore", divide="ignore"):
-        whole = np.where(count > 0, z.sum(axis=0) / np.sqrt(count), np.nan)
         weight = np.where(tested, 1 / np.stack([f.effect_se for f in found]).astype(np.float64) ** 2, 0.0)
         weight = np.where(np.isfinite(weight), weight, 0.0)
         effects = np.nan_to_num(np.stack([f.effect for f in found]))
