@@ -86,6 +86,20 @@ def test_noise_alone_is_not_split():
         assert found.p_value(np.array([2 * stats.norm.isf(0.005)]))[0] == pytest.approx(0.01, abs=0.004)
 
 
+def test_few_sizes_that_neighbours_share_are_not_split_by_their_waves():
+    """Where the noise law is fitted to half of a side of a pair of 60 x 90 pixels, most of the side looks changed."""
+    shares = []
+    for seed in range(30):
+        noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(60, 90)), 1.2)
+        for side in (noise[noise >= 0], -noise[noise < 0]):
+            found = images.split_tail(side)
+            shares.append([(found.p_value(side) < 0.05).mean(), (side > found.threshold).mean()])
+    size, beyond = np.mean(shares, axis=0)
+    assert size == pytest.approx(0.05, abs=0.01)
+    assert beyond < 0.02
+    assert np.max(shares) < 0.2
+
+
 @pytest.mark.parametrize("share", [0.004, 0.05, 0.3])
 def test_a_second_population_of_any_size_is_found(share):
     rng = np.random.default_rng(4)
@@ -158,6 +172,34 @@ def test_what_is_left_out_has_no_say():
     with_change = noise + 30 * changed
     found, plain = (images.patch_noise(x, changed) for x in (with_change, noise))
     np.testing.assert_allclose(found.sigma[:2], plain.sigma[:2], rtol=0.05)
+
+
+def test_the_highest_of_the_noise_comes_as_often_as_reckoned():
+    """Pieces of moving means beyond four standard deviations, counted, against their chance side by side."""
+    rng = np.random.default_rng(18)
+    nothing = np.zeros((400, 500), dtype=bool)
+    noise = images.patch_noise(rng.normal(size=(1, 400, 500)), nothing)
+    area = np.array([4 * np.pi * 3.0**2])
+    pieces = 0
+    for _ in range(40):
+        means = ndimage.gaussian_filter(rng.normal(size=nothing.shape), 3.0, mode="wrap") * np.sqrt(area)
+        pieces += sum(ndimage.label(sign * means > 4)[1] for sign in (1, -1))
+    chance = 2 * stats.norm.sf(np.array([4.0]))
+    side_by_side = 40 * nothing.size / area[0] * chance[0]
+    assert pieces > 5 * side_by_side
+    assert side_by_side * noise.peaks(chance, area)[0] == pytest.approx(pieces, rel=0.35)
+    assert noise.peaks(np.array([0.0, 1.0]), area) == pytest.approx([1373, 1], rel=0.01)
+
+
+def test_a_patch_chosen_for_being_the_highest_of_the_noise_is_not_believed():
+    """Of 3 x 3 pixels, 5 standard deviations out, in an image that holds 3,600 of them; and at 6 it is."""
+    mask = np.zeros((120, 270), dtype=bool)
+    mask[30:33, 40:43] = True
+    for far, believed in ((5.0, False), (6.0, True)):
+        image = np.random.default_rng(19).normal(0, 1, (1, *mask.shape))
+        image[0][mask] = far / 3
+        found = images.patches_beyond_noise(mask.astype(np.int8), mask, image, 5, 0.01)
+        assert found.any() == believed
 
 
 def test_images_too_small_for_means_of_patches():

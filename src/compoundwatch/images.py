@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, stats
+from scipy import ndimage, signal, stats
 from scipy.special import gammaincc, gammaln
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -284,26 +284,27 @@ def split_tail(size: FloatArray, bins: int = 400, fewest: int = 20) -> Tail:
             + (1 - share) * (0.5 + np.log(spread * np.sqrt(2 * np.pi)) - np.log(1 - share))
         )  # fmt: skip
     cost[~(allowed & np.isfinite(cost))] = np.inf
-    cut = _valley(cost, 1 - share)
+    cut = _valley(cost, 1 - share, size.size)
     best = int(costs[:, cut].argmin())
     shape = float(SHAPES[best])
     scale = float((shape * np.sum(count[: cut + 1] * x[: cut + 1] ** shape) / below[cut]) ** (1 / shape))
     return Tail(float(edges[cut + 1]) if np.isfinite(cost[cut]) else np.inf, scale, shape)
 
 
-def _valley(cost: Array, beyond: Array, least: float = 0.02, spread: float = 3.0) -> int:
+def _valley(cost: Array, beyond: Array, number: int, least: float = 0.02, spread: float = 3.0, alike: int = 5) -> int:
     """The deepest valley of a cost with at least the share ``least`` beyond it; if there is none, the lowest place.
 
     Where the changes are many and weak, the noise law stretched over both parts, with next to nothing beyond the cut,
     can fit better than the two parts; but then the cost falls all the way to the end, and the valley is the true cut.
-    The cost is smoothed over ``spread`` bins; valleys with less beyond them are waves of the tail.
+    The cost is smoothed over ``spread`` bins; valleys with less beyond them are waves of the tail. The cost of
+    ``number`` sizes, of which about ``alike`` neighbours say the same, has dips by chance: one counts if it is deeper
+    than the three more numbers of the second law cost (Schwarz 1978, doi:10.1214/aos/1176344136).
     """
     known = np.flatnonzero(np.isfinite(cost))
     if known.size == 0:
         return cost.size - 1
     smooth = ndimage.gaussian_filter1d(cost[known[0] : known[-1] + 1], spread)
-    inner = smooth[1:-1]
-    valleys = np.flatnonzero((inner < smooth[:-2]) & (inner <= smooth[2:])) + 1
+    valleys, _ = signal.find_peaks(-smooth, prominence=1.5 * alike * np.log(number) / number)
     valleys = valleys[beyond[known[0] + valleys] >= least]
     return int(known[0] + valleys[smooth[valleys].argmin()]) if valleys.size else int(cost.argmin())
 
@@ -379,6 +380,16 @@ class PatchNoise:
         scale, stretch, freedom, samples = (np.interp(wanted, known, v) for v in fields)
         return np.asarray(stats.f.sf((square / scale) ** stretch / freedom, freedom, samples))
 
+    def peaks(self, chance: Array, size: Array) -> Array:
+        """How many times more often a chance (patches,) comes up in patches where noise is highest than side by side.
+
+        A chi-square field of f degrees of freedom, which a Gaussian window made smooth, exceeds a high u in u - f + 1
+        times as many places as its chance times the windows that fit in side by side (the expected Euler characteristic
+        of Worsley 1994, Adv. Appl. Prob. 26, 13-42).
+        """
+        freedom = np.interp(np.log(np.clip(size, 1.0, self.areas[-1])), np.log(self.areas), self.freedom)
+        return np.asarray(np.maximum(stats.chi2.isf(np.maximum(chance, 1e-300), freedom) - freedom + 1, 1.0))
+
 
 def patch_noise(
     differences: FloatArray, left_out: BoolArray, widths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)
@@ -434,8 +445,9 @@ def patches_beyond_noise(sign: Signs, sure: BoolArray, differences: FloatArray, 
     at least half of them are ``sure``, and if the mean of ``differences`` (float (bands, rows, cols), 0 where nothing
     changed) over it is improbable for the noise of means over its area (see ``patch_noise``). The chance is multiplied
     by how many patches of its area the image holds, and the patches are then chosen at the false discovery rate
-    ``alpha`` (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x): where nothing changed, this is the
-    chance of any patch at all. In images too small to measure the noise of means, that last question is left out.
+    ``alpha`` (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x). Nothing is kept unless one patch at
+    least is improbable even for the highest of the noise (see ``PatchNoise.peaks``): where nothing changed, ``alpha``
+    is the chance of any patch. In images too small to measure the noise of means, both questions are left out.
 
     Parameters
     ----------
@@ -456,11 +468,12 @@ def patches_beyond_noise(sign: Signs, sure: BoolArray, differences: FloatArray, 
         )
         asked = np.flatnonzero(keep)
         area = size[asked].astype(np.float64)
-        places = np.isfinite(differences[0]).sum() / np.minimum(area, noise.areas[-1])
-        chance = noise.p_value(total[:, asked] / area, area) * places
+        one = noise.p_value(total[:, asked] / area, area)
+        chance = one * np.isfinite(differences[0]).sum() / np.minimum(area, noise.areas[-1])
         ordered = np.sort(chance)
         passed = np.flatnonzero(ordered <= alpha * np.arange(1, ordered.size + 1))
-        keep[asked] = chance <= ordered[passed[-1]] if passed.size else False
+        anything = bool((chance * noise.peaks(one, area)).min() <= alpha)
+        keep[asked] = chance <= ordered[passed[-1]] if anything and passed.size else False
     return np.asarray(keep[label].reshape(sign.shape), dtype=np.bool_)
 
 
