@@ -191,9 +191,11 @@ def test_the_slider_shows_more_or_less_of_the_earlier_picture(opened: Callable[.
     assert tab.evaluate(both) == "99%"
     clip = "getComputedStyle(document.querySelector('#site-1 .second')).clipPath"
     assert tab.evaluate(clip) == "inset(0px 0px 0px 99%)"
-    box = tab.locator("#site-1 .both").bounding_box()
+    pictures = tab.locator("#site-1 .both")
+    pictures.scroll_into_view_if_needed()
+    box = pictures.bounding_box()
     tab.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
-    assert tab.evaluate("document.querySelector('#site-1 .slide input').value") == "25"
+    tab.wait_for_function("document.querySelector('#site-1 .slide input').value === '25'")
 
 
 def test_pictures_over_time_play_and_stop(opened: Callable[..., Any]) -> None:

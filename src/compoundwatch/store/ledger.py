@@ -79,8 +79,8 @@ class Ledger:
             )
 
     def holds_anything(self) -> bool:
-        """Whether any scene of any place was ever read."""
-        return bool(self._rows("SELECT 1 FROM scenes LIMIT 1"))
+        """Whether any scene of any place was ever read, or anything said of a site."""
+        return bool(self._rows("SELECT 1 FROM scenes UNION ALL SELECT 1 FROM states LIMIT 1"))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
