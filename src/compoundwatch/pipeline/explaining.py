@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from compoundwatch import score, sensors
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import ScoreSettings, Site, SiteState, State, nearest
+from compoundwatch.model import Site, SiteState, State, nearest
 from compoundwatch.outputs.reading import StoredWatch, read_watch
-from compoundwatch.pipeline.inputs import day_number
+from compoundwatch.pipeline.judging import judged_again
 
 CENTRES = {
     "weighted": "the median of its controls (a weighted mean of them instead)",
@@ -74,36 +70,17 @@ def explain(folder: Path | str, site_id: str, seed: int = 0) -> Explanation:
         raise SettingsError(f"{folder}: there is no site '{site_id}' in this result{hint}")
     site = sites[site_id]
     said = next(s for s in reversed(stored.states) if s.site_id == site_id)
+    scoring = stored.settings.score
     without = {
-        f"sensor {name}": _again(stored, site, [n for n in said.sensors if n != name], seed)
+        f"sensor {name}": judged_again(stored, site, [n for n in said.sensors if n != name], scoring, seed)
         for name in (said.sensors if len(said.sensors) > 1 else ())
     }
     if said.n_controls:
-        without["its controls"] = _again(stored, replace(site, controls=()), said.sensors, seed)
-        other = "weighted" if stored.settings.score.centre == "median" else "median"
-        swapped = stored.settings.score.model_copy(update={"centre": other})
-        without[CENTRES[other]] = _again(stored, site, said.sensors, seed, swapped)
+        without["its controls"] = judged_again(stored, replace(site, controls=()), said.sensors, scoring, seed)
+        other = "weighted" if scoring.centre == "median" else "median"
+        swapped = scoring.model_copy(update={"centre": other})
+        without[CENTRES[other]] = judged_again(stored, site, said.sensors, swapped, seed)
     return Explanation(site, said, without, _left_out(stored, site_id))
-
-
-def _again(
-    stored: StoredWatch, site: Site, names: Sequence[str], seed: int, settings: ScoreSettings | None = None
-) -> SiteState:
-    """The state of a site from some of what was measured, or under other settings."""
-    kept = {site.site_id, *site.controls}
-    area = replace(stored.area, sites=(site, *(s for s in stored.area.sites if s.site_id in site.controls)))
-    series = stored.series[stored.series["sensor"].isin(list(names)) & stored.series["site_id"].isin(kept)]
-    _, states = score.score_sites(
-        area,
-        series,
-        tuple(sensors.sensor(name) for name in names),
-        {site.site_id: day_number(stored.reference_end)},
-        next(s.as_of for s in stored.states if s.site_id == site.site_id),
-        settings or stored.settings.score,
-        stored.min_valid_fraction,
-        np.random.default_rng(seed),
-    )
-    return states[0]
 
 
 def _left_out(stored: StoredWatch, site_id: str) -> tuple[tuple[str, int], ...]:

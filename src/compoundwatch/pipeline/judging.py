@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from compoundwatch import score
+from compoundwatch import score, sensors
 from compoundwatch.formulas import false_discovery
-from compoundwatch.model import AreaOfInterest, Role, Site, SiteEffect, SiteState
+from compoundwatch.model import AreaOfInterest, Role, ScoreSettings, Sensor, Site, SiteEffect, SiteState
+from compoundwatch.outputs.reading import StoredWatch
+from compoundwatch.pipeline.inputs import day_number
 from compoundwatch.pipeline.measuring import digest_of
 from compoundwatch.pipeline.planning import Plan
 from compoundwatch.store import Ledger, Said
@@ -74,17 +76,68 @@ def _last(ledger: Ledger | None, site: Site) -> Said | None:
 def _judged(
     area: AreaOfInterest, site: Site, tables: Sequence[pd.DataFrame], plan: Plan, as_of: dt.date
 ) -> tuple[tuple[SiteEffect, ...], SiteState]:
-    """One site as if it were the only one: what is drawn at random for it does not depend on the others."""
-    controls = tuple(replace(area.by_id[c], role=Role.CONTROL) for c in site.controls)
-    effects, states = score.score_sites(
-        replace(area, sites=(site, *controls)),
+    return alone(
+        area,
+        site,
         pd.concat(tables, ignore_index=True),
         plan.sensors,
-        {site.site_id: plan.reference_day},
+        plan.reference_day,
         as_of,
         plan.settings.score,
         plan.settings.load.min_valid_fraction,
         np.random.default_rng([plan.seed, zlib.crc32(site.site_id.encode())]),
+    )
+
+
+def judged_again(
+    stored: StoredWatch, site: Site, sensor_names: Sequence[str], settings: ScoreSettings, seed: int
+) -> SiteState:
+    """The state of a place of a result as if it were a site, from some of what was measured, or under other settings.
+
+    Parameters
+    ----------
+    site : a place of the result; its ``controls`` are those that it is compared with.
+    sensor_names : sensors whose measurements count.
+    """
+    _, state = alone(
+        stored.area,
+        site,
+        stored.series[stored.series["sensor"].isin(list(sensor_names))],
+        [sensors.sensor(name) for name in sensor_names],
+        day_number(stored.reference_end),
+        max(s.as_of for s in stored.states),
+        settings,
+        stored.min_valid_fraction,
+        np.random.default_rng(seed),
+    )
+    return state
+
+
+def alone(
+    area: AreaOfInterest,
+    site: Site,
+    series: pd.DataFrame,
+    used: Sequence[Sensor],
+    reference_day: int,
+    as_of: dt.date,
+    settings: ScoreSettings,
+    min_valid_fraction: float,
+    rng: np.random.Generator,
+) -> tuple[tuple[SiteEffect, ...], SiteState]:
+    """One site as if it were the only one: what is drawn at random for it does not depend on the others.
+
+    Parameters are those of ``score.score_sites``; ``series`` may hold other places, too.
+    """
+    controls = tuple(replace(area.by_id[c], role=Role.CONTROL) for c in site.controls)
+    effects, states = score.score_sites(
+        replace(area, sites=(site, *controls)),
+        series[series["site_id"].isin([site.site_id, *site.controls])],
+        used,
+        {site.site_id: reference_day},
+        as_of,
+        settings,
+        min_valid_fraction,
+        rng,
     )
     return effects, states[0]
 

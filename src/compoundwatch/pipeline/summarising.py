@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from compoundwatch import events as event_files
-from compoundwatch import score, sensors
+from compoundwatch import score
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import AreaOfInterest, Event, Role, Site, Summary, VerdictSettings, nearest
 from compoundwatch.outputs.manifest import plain
 from compoundwatch.outputs.reading import StoredWatch, read_watch
 from compoundwatch.outputs.report import Told
-from compoundwatch.pipeline.inputs import day_number
+from compoundwatch.pipeline.judging import judged_again
 from compoundwatch.score.holding import revival_text
 from compoundwatch.score.summary import holding_text
 from compoundwatch.score.verdicts import verdicts
@@ -59,8 +59,8 @@ def summarise(
 def _among_placebos(found: Summary, runs: Sequence[StoredWatch], limit: int, seed: int) -> Summary:
     """The same with the rank of every site among controls that are judged as if they were sites."""
     stored = _in_order(runs)
-    latest = {state.site_id: run for run in stored for state in run.states}
-    scores = [score for run in stored if run in latest.values() for score in _placebo_scores(run, limit, seed)]
+    latest = _latest(stored)
+    scores = [one for run in stored if run in latest.values() for one in _placebo_scores(run, limit, seed)]
     ours = {s.site_id: s.score for run in stored for s in run.states if latest[s.site_id] is run}
     ranks = {k: score.placebo_p(own, scores) for k, own in ours.items() if own is not None}
     known = {k: p for k, p in ranks.items() if p is not None}
@@ -69,21 +69,9 @@ def _among_placebos(found: Summary, runs: Sequence[StoredWatch], limit: int, see
 
 def _placebo_scores(run: StoredWatch, limit: int, seed: int) -> list[float]:
     """Scores (0-100) of controls of a run, each judged as a site against the others of its set."""
-    scores = []
-    for placebo in score.placebo_sites(run.area, limit):
-        others = tuple(run.area.by_id[c] for c in placebo.controls)
-        _, states = score.score_sites(
-            replace(run.area, sites=(placebo, *others)),
-            run.series[run.series["site_id"].isin([placebo.site_id, *placebo.controls])],
-            tuple(sensors.sensor(name) for name in run.sensors),
-            {placebo.site_id: day_number(run.reference_end)},
-            max(s.as_of for s in run.states),
-            run.settings.score,
-            run.min_valid_fraction,
-            np.random.default_rng(seed),
-        )
-        scores += [s.score for s in states if s.score is not None]
-    return scores
+    places = score.placebo_sites(run.area, limit)
+    states = [judged_again(run, place, run.sensors, run.settings.score, seed) for place in places]
+    return [s.score for s in states if s.score is not None]
 
 
 def summarise_runs(
@@ -96,7 +84,7 @@ def summarise_runs(
 ) -> Summary:
     """The same of results that were read already."""
     stored = _in_order(runs)
-    latest = {state.site_id: run for run in stored for state in run.states}
+    latest = _latest(stored)
     sites = [site for run in stored for site in run.area.targets if latest.get(site.site_id) is run]
     known = _events(stored, sites, Path(events) if events else None)
     _check_events(event_ids, known)
@@ -146,6 +134,11 @@ def _in_order(given: Sequence[StoredWatch]) -> list[StoredWatch]:
                     "give each place an id of its own"
                 )
     return ordered
+
+
+def _latest(ordered: Sequence[StoredWatch]) -> dict[str, StoredWatch]:
+    """The latest run of each site, by its id."""
+    return {state.site_id: run for run in ordered for state in run.states}
 
 
 def _places_and_series(
