@@ -91,3 +91,10 @@ def test_key_differs_when_anything_differs():
         Grid(32648, 300_000.0, 1_200_000.0, 10.0, 32, 24),
     ]
     assert len({g.key for g in [GRID, *others]}) == 4
+
+
+def test_a_grid_about_the_same_middle_by_hand():
+    """Two rows more, of which one above; three columns fewer, of which one on the left."""
+    grid = Grid(32648, 500.0, 900.0, 10.0, 6, 9)
+    assert grid.centred(8, 6) == Grid(32648, 510.0, 910.0, 10.0, 8, 6)
+    assert grid.centred(6, 9) == grid

@@ -97,6 +97,10 @@ class Grid:
             tile.cols,
         )
 
+    def centred(self, rows: int, cols: int) -> Grid:
+        """A grid of so many rows and columns, fewer or more, about the same middle."""
+        return self.part(Tile((self.rows - rows) // 2, (self.cols - cols) // 2, rows, cols))
+
     @classmethod
     def around(cls, geometry: BaseGeometry, pixel_m: float, margin_m: float = 0.0) -> Grid:
         """Smallest grid in the UTM zone of a geometry that covers it and a margin.

@@ -22,7 +22,7 @@ import xarray as xr
 from compoundwatch import __version__, detectors, score, stack, store
 from compoundwatch.catalogs.items import newest
 from compoundwatch.errors import StackError
-from compoundwatch.grid import Grid, pixel_mask, project
+from compoundwatch.grid import Grid, Tile, pixel_mask, project
 from compoundwatch.model import (
     CHANGE_VARIABLES,
     Picture,
@@ -341,7 +341,7 @@ def _picture_grid(site: Site, grid: Grid) -> Grid:
     rows, cols = min(grid.rows, side), min(grid.cols, side)
     col = int(np.clip((centre.x - grid.left) / grid.pixel_m - cols / 2, 0, grid.cols - cols))
     row = int(np.clip((grid.top - centre.y) / grid.pixel_m - rows / 2, 0, grid.rows - rows))
-    return Grid(grid.epsg, grid.left + col * grid.pixel_m, grid.top - row * grid.pixel_m, grid.pixel_m, rows, cols)
+    return grid.part(Tile(row, col, rows, cols))
 
 
 # ------------------------------------------------------------------------------------------------- keeping, recalling

@@ -65,7 +65,6 @@ class Chips:
 
     def __init__(self, folder: Path, limit_mb: float, alone: bool = True) -> None:
         self.folder, self._limit = folder, round(limit_mb * 1e6)
-        self.mended: list[Skipped] = []
         self._sound: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._failed = False
@@ -200,10 +199,7 @@ class SiteChips:
     def __init__(self, chips: Chips, grid: Grid) -> None:
         self._chips = chips
         self.mended: list[Skipped] = []
-        rows, cols = max(grid.rows, SMALLEST), max(grid.cols, SMALLEST)
-        left = grid.left + (grid.cols - cols) // 2 * grid.pixel_m
-        top = grid.top - (grid.rows - rows) // 2 * grid.pixel_m
-        self.cover = Grid(grid.epsg, left, top, grid.pixel_m, rows, cols)
+        self.cover = grid.centred(max(grid.rows, SMALLEST), max(grid.cols, SMALLEST))
 
     @contextmanager
     def raster(self, scene: Scene, band: str) -> Iterator[Raster]:

@@ -17,7 +17,6 @@ from compoundwatch.grid import Grid
 from compoundwatch.model import FloatArray, Scene, Sensor, Skipped
 from compoundwatch.stack import coregister, offsets
 from compoundwatch.stack.bands import Reader
-from compoundwatch.stack.chips import SiteChips
 from compoundwatch.stack.coregister import Shift
 from compoundwatch.stack.load import Day, day_number
 from compoundwatch.stack.memory import Memory, day_key, measured_once, scene_key
@@ -42,9 +41,7 @@ class _View:
 def frame_around(grid: Grid) -> Grid:
     """The frame on which the days of a grid are compared: as large as the grid, within FRAME_PIXELS, same centre."""
     rows, cols = (int(np.clip(n, *FRAME_PIXELS)) for n in grid.shape)
-    left = grid.left + (grid.cols - cols) // 2 * grid.pixel_m
-    top = grid.top - (grid.rows - rows) // 2 * grid.pixel_m
-    return Grid(grid.epsg, left, top, grid.pixel_m, rows, cols)
+    return grid.centred(rows, cols)
 
 
 def survey(
@@ -55,7 +52,6 @@ def survey(
     threads: int = 32,
     progress: Callable[[], None] | None = None,
     memory: Memory | None = None,
-    chips: SiteChips | None = None,
 ) -> tuple[list[Day], list[Skipped]]:
     """Measure how far each day lies off the others, and find days and scenes that are not to be used.
 
@@ -68,7 +64,6 @@ def survey(
     threads : files read at the same time.
     progress : called once after each day.
     memory : what earlier surveys read and measured of the place, which is not done again; takes what is new.
-    chips : where pixels of the place are kept.
 
     Returns
     -------
