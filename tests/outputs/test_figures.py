@@ -24,7 +24,7 @@ from compoundwatch.outputs.figures import (
     event_levels,
     median_of_controls,
     outline_path,
-    picture_png,
+    picture_webp,
     scale_bar,
 )
 
@@ -33,7 +33,7 @@ from .conftest import GRID, picture, rectangle, series
 
 def test_a_picture_keeps_every_pixel_and_hides_what_was_not_seen() -> None:
     made = picture("2023-12-28", 230)
-    image = np.asarray(Image.open(io.BytesIO(picture_png(made))))
+    image = np.asarray(Image.open(io.BytesIO(picture_webp(made))))
     assert image.shape == (26, 34, 4)
     np.testing.assert_array_equal(image[..., :3][made.seen], made.rgb[made.seen])
     np.testing.assert_array_equal(image[..., 3] == 255, made.seen)

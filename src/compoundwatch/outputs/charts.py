@@ -35,8 +35,9 @@ def write_charts(folder: Path, result: WatchResult, answers: Mapping[str, SiteSt
         if panel is None:
             continue
         path = f"{CHARTS}/{safe_name(site.site_id)}.png"
+        lines = figures.marks(result.reference_end, answers[site.site_id])
         (folder / CHARTS).mkdir(exist_ok=True)
-        (folder / path).write_bytes(figures.chart_png([panel], _marks(result, site, answers[site.site_id]), DPI))
+        (folder / path).write_bytes(figures.chart_png([panel], lines, DPI))
         written[site.site_id] = path
     return written
 
@@ -66,10 +67,3 @@ def _panel(result: WatchResult, site: Site, state: SiteState) -> figures.Panel |
 
 def _like(rows: pd.DataFrame, sensor: str, look: str, feature: str) -> pd.DataFrame:
     return rows[(rows["sensor"] == sensor) & (rows["look"] == look) & (rows["feature"] == feature)]
-
-
-def _marks(result: WatchResult, site: Site, state: SiteState) -> figures.Marks:
-    change = None
-    if state.change_date_earliest is not None and state.change_date_latest is not None:
-        change = figures.Span(state.change_date_earliest, state.change_date_latest)
-    return figures.Marks(result.reference_end, change, state.change_date)

@@ -15,11 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 
-from compoundwatch.grid import project
 from compoundwatch.model import Picture, Sensor, Site
-from compoundwatch.outputs.figures import scale_bar
+from compoundwatch.outputs.figures import rings, scale_bar
 from compoundwatch.outputs.legend import INK, MUTED, WHITE
 from compoundwatch.outputs.manifest import utc
 
@@ -166,25 +164,13 @@ def _cell(site: Site, picture: Picture) -> Image:
     hatch = np.array(HATCH, np.uint8)[stripes.astype(int)]
     cell = Image.fromarray(np.where(seen[..., None], rgb, hatch))
     draw = ImageDraw.Draw(cell)
-    for ring in _rings(site, picture):
+    for ring in rings(site.geometry, picture.grid):
         points = [(x * factor, y * factor) for x, y in ring]
         draw.line(points, INK, 4, "curve")
         draw.line(points, WHITE, 2, "curve")
     _scale(draw, picture, cell.size)
     _north(draw, cell.size)
     return cell
-
-
-def _rings(site: Site, picture: Picture) -> list[list[tuple[float, float]]]:
-    """The outline of a site in the pixels of a picture: x is the column, y the row."""
-    grid = picture.grid
-    shape = project(site.geometry, 4326, grid.epsg)
-    polygons = [p for p in shapely.get_parts(shape) if p.geom_type == "Polygon"]
-    return [
-        [((x - grid.left) / grid.pixel_m, (grid.top - y) / grid.pixel_m) for x, y, *_ in ring.coords]
-        for p in polygons
-        for ring in (p.exterior, *p.interiors)
-    ]
 
 
 def _scale(draw: ImageDraw, picture: Picture, size: tuple[int, int]) -> None:

@@ -15,15 +15,15 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from compoundwatch.grid import Grid, project
-from compoundwatch.model import Picture
-from compoundwatch.outputs.legend import BLUE, ORANGE
+from compoundwatch.model import Event, Picture, SiteState
+from compoundwatch.outputs.legend import BLUE, INK, MUTED, ORANGE
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, FAINT = "#1b2733", "#5b6b7a", "#c9d2da"
+FAINT = "#c9d2da"
 WIDTH, LEFT, RIGHT = 5.4, 0.56, 0.18
 TOP, BOTTOM, PANEL, GAP, STRIP = 0.66, 0.3, 0.95, 0.3, 0.145
 """Inches of a chart: fixed, so that the charts of all sites line up (and a layout engine would take longer)."""
@@ -66,14 +66,12 @@ class Panel:
     controls: pd.DataFrame
 
 
-def picture_png(picture: Picture) -> bytes:
-    """A picture as PNG, pixel for pixel; pixels that were not seen are transparent."""
-    from PIL import Image
-
-    alpha = np.where(picture.seen, 255, 0).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(np.dstack([picture.rgb, alpha]), "RGBA").save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+def marks(reference_end: dt.date, state: SiteState, events: Sequence[Event] = ()) -> Marks:
+    """What is marked on the charts of a site in this state."""
+    change = None
+    if state.change_date_earliest is not None and state.change_date_latest is not None:
+        change = Span(state.change_date_earliest, state.change_date_latest)
+    return Marks(reference_end, change, state.change_date, [Span(e.earliest, e.latest) for e in events])
 
 
 def picture_webp(picture: Picture, quality: int | None = None) -> bytes:
@@ -99,15 +97,21 @@ def pictures_within(pictures: Sequence[Picture], room: float) -> list[bytes]:
     return coded if pictures else []
 
 
-def outline_path(geometry: BaseGeometry, grid: Grid) -> str:
-    """A longitude/latitude polygon as an SVG path in the pixels of a grid: x is the column, y the row."""
+def rings(geometry: BaseGeometry, grid: Grid) -> list[list[tuple[float, float]]]:
+    """The closed rings of a longitude/latitude polygon in the pixels of a grid: x is the column, y the row."""
     shape = project(geometry, 4326, grid.epsg)
-    rings = [r for p in shapely.get_parts(shape) if p.geom_type == "Polygon" for r in (p.exterior, *p.interiors)]
-    paths = []
-    for ring in rings:
-        points = [((x - grid.left) / grid.pixel_m, (grid.top - y) / grid.pixel_m) for x, y in ring.coords[:-1]]
-        paths.append("M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points) + "Z")
-    return "".join(paths)
+    polygons = [p for p in shapely.get_parts(shape) if p.geom_type == "Polygon"]
+    return [
+        [((x - grid.left) / grid.pixel_m, (grid.top - y) / grid.pixel_m) for x, y, *_ in ring.coords]
+        for p in polygons
+        for ring in (p.exterior, *p.interiors)
+    ]
+
+
+def outline_path(geometry: BaseGeometry, grid: Grid) -> str:
+    """A longitude/latitude polygon as an SVG path in the pixels of a grid."""
+    paths = ("L".join(f"{x:.2f} {y:.2f}" for x, y in ring[:-1]) for ring in rings(geometry, grid))
+    return "".join(f"M{path}Z" for path in paths)
 
 
 def scale_bar(grid: Grid) -> tuple[float, str]:

@@ -326,7 +326,7 @@ def panels_view(
     chosen = [panel for _, panel in sorted(found, key=lambda row: -row[0])[:MAX_PANELS]]
     if not chosen:
         return []
-    lines = _marks(stored.reference_end, state, events)
+    lines = figures.marks(stored.reference_end, state, events)
     dates = figures.shown([panel for _, panel in found], lines)
     return [
         {
@@ -345,14 +345,6 @@ def _said_by(state: SiteState, sensor: str, feature: str) -> float:
         if source == sensor and (name == feature or name.startswith(f"{feature}_"))
     ]
     return max(said, default=0.0)
-
-
-def _marks(reference_end: dt.date, state: SiteState, events: Sequence[Event]) -> figures.Marks:
-    change = None
-    if state.change_date_earliest is not None and state.change_date_latest is not None:
-        change = figures.Span(state.change_date_earliest, state.change_date_latest)
-    spans = [figures.Span(e.earliest, e.latest) for e in events]
-    return figures.Marks(reference_end, change, state.change_date, spans)
 
 
 def marks(state: SiteState, events: Sequence[Event]) -> list[str]:
