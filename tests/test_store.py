@@ -16,8 +16,20 @@ from shapely.geometry import box
 
 from compoundwatch import store
 from compoundwatch.errors import StoreError
-from compoundwatch.model import Asset, Calibration, Role, Scene, Site, SiteEffect, SiteState, Skipped, State
-from compoundwatch.outputs.staging import CACHE, STORE, WORKING
+from compoundwatch.model import (
+    CACHE,
+    STORE,
+    Asset,
+    Calibration,
+    Role,
+    Scene,
+    Site,
+    SiteEffect,
+    SiteState,
+    Skipped,
+    State,
+)
+from compoundwatch.outputs.staging import WORKING
 
 from .workspaces import rows
 

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 BoolArray = npt.NDArray[np.bool_]
 
 
+STORE, LOCK, CACHE = "store.gpkg", "store.lock", "cache"
+"""What lies in the folder of a workspace and is no part of a result: what it remembers, the lock of the one run that
+may be at work in it, and what may be deleted and made again."""
+
+
 class Role(StrEnum):
     """What a polygon is for: a site is watched, a control shows what happens where nothing was announced."""
 

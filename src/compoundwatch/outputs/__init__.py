@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compoundwatch.model import PairChange, Provenance, Role, Site, WatchResult
-from compoundwatch.outputs.staging import check_folder, files_in, staged, stands, sweep
+from compoundwatch.outputs.staging import PACKAGE, check_folder, files_in, staged, stands, sweep
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -82,7 +82,7 @@ def write_watch(
             vector.write_geojson(aside / f"{name}.geojson", layer.fields, layer.rows, {"provenance": stamp})
             qgis.write_style(aside / f"{name}.qml", qgis.vector_styles()[name])
         vector.write_geopackage(
-            aside / qgis_project.PACKAGE,
+            aside / PACKAGE,
             layers,
             result.provenance.created,
             {k: str(v) for k, v in stamp.items()},

@@ -14,16 +14,10 @@ from typing import Any
 
 from compoundwatch.model import shown
 from compoundwatch.outputs.fields import ANSWER, CHANGES, SITES, Field
-from compoundwatch.outputs.staging import MANIFEST
+from compoundwatch.outputs.staging import MANIFEST, PACKAGE
 from compoundwatch.outputs.strict_json import read_json
 
-PACKAGE, SITES_FILE, CHANGES_FILE, REPORT, STAC = (
-    "watch.gpkg",
-    "sites.geojson",
-    "changes.geojson",
-    "report.html",
-    "stac/",
-)
+SITES_FILE, CHANGES_FILE, REPORT, STAC = "sites.geojson", "changes.geojson", "report.html", "stac/"
 STAC_PREFIX = "compoundwatch:"
 MAX_QUERY_STEPS = 2_000
 """Of a million instructions of the database each; reading a million rows takes some tens."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from compoundwatch.errors import SettingsError
-from compoundwatch.model import shown
+from compoundwatch.model import CACHE, shown
 from compoundwatch.outputs import agreement
 from compoundwatch.outputs.manifest import MANIFEST_VERSION
 from compoundwatch.outputs.runlog import LOG, line_hash, line_of, split_lines, text_of
-from compoundwatch.outputs.staging import CACHE, MANIFEST, WORKING, sha256
+from compoundwatch.outputs.staging import MANIFEST, WORKING, sha256
 from compoundwatch.outputs.strict_json import MAX_JSON_BYTES, parse_json, read_json
 
 MAX_FILES = 100_000

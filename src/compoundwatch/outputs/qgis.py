@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,8 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 """What QGIS shows in place of a code, by field."""
 
 
-def vector_styles() -> dict[str, VectorStyle]:
+@cache
+def vector_styles() -> Mapping[str, VectorStyle]:
     """The style of every layer and table of watch.gpkg, by its name."""
     drawn = {
         "sites": _sites(fields.SITES),

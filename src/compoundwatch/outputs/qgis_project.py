@@ -17,8 +17,8 @@ from compoundwatch.model import WatchResult
 from compoundwatch.outputs import fields
 from compoundwatch.outputs.manifest import plain, stamp, utc
 from compoundwatch.outputs.qgis import RasterStyle, VectorStyle, environment, picture_styles, vector_styles
+from compoundwatch.outputs.staging import PACKAGE
 
-PACKAGE = "watch.gpkg"
 MERCATOR = 3857
 """Reference system of a project whose sites lie in several UTM zones."""
 MOST_PICTURES = 500

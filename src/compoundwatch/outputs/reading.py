@@ -31,13 +31,11 @@ from compoundwatch.model import (
 from compoundwatch.outputs.manifest import MANIFEST_VERSION, clean, plain, utc
 from compoundwatch.outputs.pictures import read_pictures
 from compoundwatch.outputs.rows import answers_by_site
-from compoundwatch.outputs.staging import MANIFEST
+from compoundwatch.outputs.staging import MANIFEST, PACKAGE
 from compoundwatch.outputs.vector import Patch
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PACKAGE = "watch.gpkg"
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compoundwatch.errors import OutputError
+from compoundwatch.model import LOCK, STORE
 
-MANIFEST = "manifest.json"
+MANIFEST, PACKAGE = "manifest.json", "watch.gpkg"
 BACKUP = ".previous"
-STORE = "store.gpkg"
-"""What a workspace remembers: written in transactions, never replaced, so it may be open elsewhere."""
-WORKING = (STORE, f"{STORE}-journal", f"{STORE}-wal", f"{STORE}-shm", "store.lock")
-"""Files of a workspace that are no part of a result; neither is what lies in its folder CACHE."""
-CACHE = "cache"
+WORKING = (STORE, f"{STORE}-journal", f"{STORE}-wal", f"{STORE}-shm", LOCK)
+"""Files of a workspace that are no part of a result; neither is what lies in its folder CACHE. The store is written in
+transactions and never replaced, so it may be open elsewhere."""
 SQLITE_COMPANIONS = ("-wal", "-journal")
 """Endings of the files that SQLite keeps beside a database while a program has it open."""
 

@@ -40,7 +40,6 @@ from compoundwatch.store.rows import (
 )
 from compoundwatch.store.series import insert, no_series, read_series, record_series
 
-STORE = "store.gpkg"
 UNFINISHED, FINISHED, NOTHING_NEW = "unfinished", "finished", "nothing new"
 """How a run ended; one that was killed, or failed, stays "unfinished"."""
 BUSY_S = 30.0

@@ -16,11 +16,9 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from compoundwatch.errors import StoreError
-from compoundwatch.store.ledger import STORE, Ledger
+from compoundwatch.model import CACHE, LOCK, STORE
+from compoundwatch.store.ledger import Ledger
 
-LOCK = "store.lock"
-CACHE = "cache"
-"""Folder of what was read and made before: it may be deleted at any time, and is then made again."""
 _PART = ".part"
 
 
