@@ -97,6 +97,20 @@ def provenance(
     return Provenance(f"{now:%Y%m%dT%H%M%SZ}-{run}", now, software, values, key, dict(inputs), tuple(files))
 
 
+def check_outside(target: Path, folder: Path, what: str) -> None:
+    """Refuse to write ``what`` ("file", "folder") into a result.
+
+    Raises
+    ------
+    SettingsError : ``target`` lies in it.
+    """
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"{target}: expected a {what} outside of the result, whose manifest vouches for every file in it; choose "
+            "another place"
+        )
+
+
 def input_files(**files: Any) -> tuple[InputFile, ...]:
     """Every input that is a file, with its size and SHA-256."""
     found = []

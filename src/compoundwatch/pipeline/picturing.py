@@ -12,6 +12,7 @@ from compoundwatch.outputs.chips import site_chips
 from compoundwatch.outputs.raster import safe_name
 from compoundwatch.outputs.reading import read_watch
 from compoundwatch.outputs.staging import files_in, staged
+from compoundwatch.pipeline.inputs import check_outside
 from compoundwatch.pipeline.progress import Progress, silent
 
 
@@ -48,11 +49,7 @@ def chips(
     folder = Path(folder)
     home = folder.resolve()
     target = Path(out) if out else home.with_name(f"{home.name}-pictures")
-    if target.resolve().is_relative_to(home):
-        raise SettingsError(
-            f"{target}: expected a folder outside of the result, whose manifest vouches for every file in it; choose "
-            "another place"
-        )
+    check_outside(target, folder, "folder")
     stored = read_watch(folder, pictures=True)
     known = {site.site_id: site for site in stored.area.targets}
     if unknown := [s for s in sites if s not in known]:

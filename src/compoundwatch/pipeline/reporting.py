@@ -6,12 +6,13 @@ import tempfile
 from pathlib import Path
 
 from compoundwatch import sensors
-from compoundwatch.errors import OutputError, SettingsError
+from compoundwatch.errors import OutputError
 from compoundwatch.outputs.raster import safe_name
 from compoundwatch.outputs.reading import read_watch
 from compoundwatch.outputs.report import write_report
 from compoundwatch.outputs.report.pdf import find_browser, print_pdf
 from compoundwatch.outputs.report.words import ENGLISH, words
+from compoundwatch.pipeline.inputs import check_outside
 from compoundwatch.pipeline.summarising import told
 
 
@@ -49,11 +50,7 @@ def report(
     words(language)
     browser = find_browser() if pdf else ""
     target = Path(out) if out else default_path(folder, site_id, language, ".pdf" if pdf else ".html")
-    if target.resolve().is_relative_to(folder.resolve()):
-        raise SettingsError(
-            f"{target}: expected a file outside of the result, whose manifest vouches for every file in it; "
-            "choose another place"
-        )
+    check_outside(target, folder, "file")
     stored = read_watch(folder, pictures=True)
     chosen = [sensors.sensor(name) for name in stored.sensors]
     try:

@@ -147,7 +147,7 @@ def _watched(
     digests = {place: [part.digest for part in found] for place, found in parts.items()}
     judged = judge(area, digests, tables, job, now.date(), workspace.ledger if workspace else None)
     # Which catalogues were asked is known only now; the name of the run was given when it began.
-    origin = replace(_provenance(job, now, inputs), run_id=origin.run_id)
+    origin = replace(origin, inputs={**origin.inputs, "catalog": job.names})
     result = _result(area, job, parts, tables, judged, origin)
     return _kept(result, judged, parts, job, going, now) if going else result
 
