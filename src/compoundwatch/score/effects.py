@@ -285,8 +285,8 @@ def evidence(
     told = days.size - np.searchsorted(days, taus) >= MIN_AFTER
     fits, step = {}, whitened[:, 1 : 1 + m]
     for k, name in enumerate(shapes):
-        unit = whitened[:, 1 + k * m : 1 + (k + 1) * m] * told
-        fits[name] = (unit.T @ target, np.maximum((unit**2).sum(axis=0), 1e-12))
+        unit = whitened[:, 1 + k * m : 1 + (k + 1) * m]
+        fits[name] = (told * (unit.T @ target), np.maximum(told * (unit**2).sum(axis=0), 1e-12))
     return Evidence(
         sensor=sensor,
         kind=kind,
