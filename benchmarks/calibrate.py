@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from sites import SEEDS, day_number, fingerprint
+from sites import SEEDS, day_number, fingerprint, without
 
 from compoundwatch import pipeline, score, sensors
 from compoundwatch.model import Settings, State
@@ -74,10 +74,7 @@ def cases(home: Path) -> list[Case]:
     day, settings = day_number(dt.date.fromisoformat(about["reference_end"])), Settings()
     found: list[Case] = []
     for removed in ("nothing", "controls", "dates"):
-        series = pd.read_pickle(home / ("fifth.pkl.gz" if removed == "dates" else "series.pkl.gz"))
-        judged = area
-        if removed == "controls":
-            judged = replace(area, sites=tuple(replace(s, controls=()) for s in area.sites))
+        judged, series = without(home, area, removed)
         weighed = score.weigh_sites(
             judged,
             series,

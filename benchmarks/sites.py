@@ -379,6 +379,14 @@ def judge(
     return tuple(states)
 
 
+def without(home: Path, area: AreaOfInterest, removed: str) -> tuple[AreaOfInterest, pd.DataFrame]:
+    """Area and series of a measured world after a removal: "controls", "dates", the name of a sensor, or "nothing"."""
+    series = pd.read_pickle(home / ("fifth.pkl.gz" if removed == "dates" else "series.pkl.gz"))
+    if removed == "controls":
+        area = replace(area, sites=tuple(replace(s, controls=()) for s in area.sites))
+    return area, series[series["sensor"] != removed]
+
+
 def rows_of(folder: Path, world: World, removals: Sequence[str]) -> Path:
     """Judge a measured world once per removal; the file with a line per site and removal."""
     home = folder / world.name
@@ -395,28 +403,13 @@ def rows_of(folder: Path, world: World, removals: Sequence[str]) -> Path:
     for removed in removals:
         if removed in known or (removed in SENSORS and (removed not in about["sensors"] or len(every) == 1)):
             continue
-        series = pd.read_pickle(home / ("fifth.pkl.gz" if removed == "dates" else "series.pkl.gz"))
-        used, judged = every, area
-        if removed in SENSORS:
-            used = tuple(s for s in every if s.name != removed)
-            series = series[series["sensor"] != removed]
-        if removed == "controls":
-            judged = replace(area, sites=tuple(replace(s, controls=()) for s in area.sites))
+        judged, series = without(home, area, removed)
+        used = tuple(s for s in every if s.name != removed)
         for state in judge(judged, series, used, end, world.seed):
             lines.append(_row(world, about, truth, state, removed, apart.get(state.site_id, {})))
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     return path
-
-
-def measured_worlds(folder: Path, split: str) -> Iterator[tuple[dict[str, Any], AreaOfInterest, pd.DataFrame]]:
-    """What is known of each measured world of a split (truth under "truth"), its area and its series: to fit on."""
-    for home in sorted(folder.glob(f"{split}-*")):
-        if (home / "world.json").is_file():
-            about = json.loads((home / "world.json").read_text(encoding="utf-8"))
-            about["truth"] = json.loads((home / "truth.json").read_text(encoding="utf-8"))
-            area = pipeline.read_area(home / "sites.geojson", home / "events.csv")
-            yield about, area, pd.read_pickle(home / "series.pkl.gz")
 
 
 def _row(
