@@ -7,8 +7,10 @@ import datetime as dt
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ import numpy as np
 import pystac
 import rasterio
 from affine import Affine
+from RangeHTTPServer import RangeRequestHandler
 from rasterio.warp import transform_bounds
 from shapely.geometry import box, mapping
+
+from compoundwatch import simulate as simulator
 
 EPSG = 32648
 LEFT, TOP = 300_000.0, 1_200_000.0
@@ -168,3 +173,45 @@ def stac_server(folder: Path, items: list[dict[str, Any]]) -> Iterator[str]:
     command = [rustac, "serve", "-a", f"127.0.0.1:{port}", "collection.json", "items.json"]
     with running(command, port, folder):
         yield f"http://127.0.0.1:{port}"
+
+
+class RangeServer:
+    """Files of a folder by ranges, and what was asked for: (path, first byte, last byte)."""
+
+    def __init__(self, folder: Path) -> None:
+        asked = self.asked = []
+
+        class Handler(RangeRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, directory=str(folder), **options)
+
+            def do_GET(self) -> None:
+                asked.append((self.path, *map(int, self.headers["Range"].removeprefix("bytes=").split("-"))))
+                super().do_GET()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def demolished_place(folder: Path, *, seed: int, revisit_days: int, controls: int) -> simulator.Simulation:
+    """A made-up place of one site that is demolished late in 2024, and its controls."""
+    return simulator.simulate(
+        folder,
+        np.random.default_rng(seed),
+        scenarios=("demolished",),
+        start=dt.date(2023, 1, 2),
+        end=dt.date(2025, 3, 31),
+        revisit_days=revisit_days,
+        controls=controls,
+        change_window=(0.6, 0.65),
+    )

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 
-import numpy as np
 import pytest
 
-from compoundwatch import simulate as simulator
 from compoundwatch.catalogs import stac
 from compoundwatch.errors import CatalogError
 from compoundwatch.model import SearchSettings, Settings
 from compoundwatch.pipeline import watch
-from tests.support import free_port
+from tests.support import demolished_place, free_port
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return simulator.simulate(
-        tmp_path_factory.mktemp("place") / "imagery",
-        np.random.default_rng(11),
-        scenarios=("demolished",),
-        start=dt.date(2023, 1, 2),
-        end=dt.date(2025, 3, 31),
-        revisit_days=10,
-        controls=3,
-        change_window=(0.6, 0.65),
-    )
+    folder = tmp_path_factory.mktemp("place") / "imagery"
+    return demolished_place(folder, seed=11, revisit_days=10, controls=3)
 
 
 def watched(place, catalog, out=None):

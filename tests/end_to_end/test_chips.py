@@ -5,38 +5,27 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 
-import numpy as np
 import pystac
 import pytest
 
-from compoundwatch import simulate as simulator
 from compoundwatch.model import ExportSettings, LoadSettings, SearchSettings, Settings
 from compoundwatch.pipeline import watch
 from compoundwatch.stack import files
-from tests.stack.test_chips import Server
-from tests.support import stac_server
+from tests.support import RangeServer, demolished_place, stac_server
 
 NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return simulator.simulate(
-        tmp_path_factory.mktemp("place") / "imagery",
-        np.random.default_rng(12),
-        scenarios=("demolished",),
-        start=dt.date(2023, 1, 2),
-        end=dt.date(2025, 3, 31),
-        revisit_days=25,
-        controls=2,
-        change_window=(0.6, 0.65),
-    )
+    folder = tmp_path_factory.mktemp("place") / "imagery"
+    return demolished_place(folder, seed=12, revisit_days=25, controls=2)
 
 
 @pytest.fixture(scope="module")
 def imagery(place, tmp_path_factory):
     """A server of the imagery and the address of a STAC API that names its files."""
-    serving = Server(place.folder)
+    serving = RangeServer(place.folder)
     items = []
     for item in pystac.Catalog.from_file(str(place.folder / "catalog.json")).get_items(recursive=True):
         item.make_asset_hrefs_absolute()

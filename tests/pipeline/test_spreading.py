@@ -10,14 +10,12 @@ import time
 from pathlib import Path
 
 import distributed
-import numpy as np
 import pytest
 
-from compoundwatch import simulate as simulator
 from compoundwatch.errors import SettingsError
 from compoundwatch.model import ExportSettings, Settings
 from compoundwatch.pipeline import spreading, watch
-from tests.support import free_port
+from tests.support import demolished_place, free_port
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -27,16 +25,8 @@ NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return simulator.simulate(
-        tmp_path_factory.mktemp("place") / "imagery",
-        np.random.default_rng(13),
-        scenarios=("demolished",),
-        start=dt.date(2023, 1, 2),
-        end=dt.date(2025, 3, 31),
-        revisit_days=40,
-        controls=2,
-        change_window=(0.6, 0.65),
-    )
+    folder = tmp_path_factory.mktemp("place") / "imagery"
+    return demolished_place(folder, seed=13, revisit_days=40, controls=2)
 
 
 def watched(place, **more):

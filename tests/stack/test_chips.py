@@ -8,16 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from RangeHTTPServer import RangeRequestHandler
 
 from compoundwatch.grid import Grid
 from compoundwatch.model import Access, Asset, Calibration, Scene
@@ -25,40 +22,12 @@ from compoundwatch.sensors.sentinel2 import SENSOR
 from compoundwatch.stack import Memory, by_day, files, load, picture, survey
 from compoundwatch.stack.chips import REACH, Chips
 from compoundwatch.stack.survey import frame_around
-from tests.support import EPSG, LEFT, TOP, write_cog
+from tests.support import EPSG, LEFT, TOP, RangeServer, write_cog
 
 OWN = Access(frozenset({"127.0.0.1"}))
 BANDS = {b.name: b.pixel_m for b in SENSOR.bands}
 GRID = Grid(EPSG, LEFT + 500, TOP - 400, 10.0, 40, 50)
 DAYS = 3
-
-
-class Server:
-    """Files of a folder by ranges, and what was asked for: (path, first byte, last byte)."""
-
-    def __init__(self, folder: Path) -> None:
-        asked = self.asked = []
-
-        class Handler(RangeRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def __init__(self, *args, **options):
-                super().__init__(*args, directory=str(folder), **options)
-
-            def do_GET(self):
-                asked.append((self.path, *map(int, self.headers["Range"].removeprefix("bytes=").split("-"))))
-                super().do_GET()
-
-            def log_message(self, *args):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def server(folder):
-    serving = Server(folder)
+    serving = RangeServer(folder)
     yield serving
     serving.close()
 
