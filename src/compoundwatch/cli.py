@@ -50,7 +50,10 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., None]:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, so that standard output stays clean."""
+    """A progress bar, or lines for a program to read, on standard error, so that standard output stays clean."""
+    if click.get_current_context().find_root().params["progress"] == "lines":
+        yield lambda task, done, total: click.echo(f"{done}/{total} {task}", err=True)
+        return
     if quiet:
         yield lambda task, done, total: None
         return
@@ -65,7 +68,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="compoundwatch")
-def main() -> None:
+@click.option(
+    "--progress",
+    type=click.Choice(["bar", "lines"]),
+    default="bar",
+    show_default=True,
+    help="How to tell what is being done: lines are for other programs, such as QGIS.",
+)
+def main(progress: str) -> None:
     """Monitor known sites with open satellite imagery: what changed, when, which way, and how sure that is.
 
     \b
