@@ -405,24 +405,29 @@ def explain(folder: Path, site_id: str, as_json: bool) -> None:
 @main.command()
 @click.argument("folder", metavar="DIR", type=FILE)
 @click.option("--seal", metavar="SHA256", help="The seal that was noted when the result was written or handed over.")
+@click.option("--recompute", is_flag=True, help="Also make the result anew from the kept imagery, and compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @_guarded
-def verify(folder: Path, seal: str | None, as_json: bool) -> int:
+def verify(folder: Path, seal: str | None, recompute: bool, as_json: bool) -> int:
     """Check that the result DIR is as it was written, and say what differs: every hash, the log, what files say twice.
 
-    Exit code 0: all as written; 1: something differs; 2: the folder cannot be verified.
+    Exit code 0: all the same; 1: something differs; 2: the folder cannot be verified; 3: it could not be recomputed.
 
     \b
-    Example:  compoundwatch verify result
+    Examples:
+      compoundwatch verify result
+      compoundwatch verify result --recompute
     """
     from compoundwatch import pipeline
 
-    found = pipeline.verify(folder, seal=seal)
+    with _progress(as_json or not recompute) as progress:
+        found = pipeline.verify(folder, seal=seal, recompute=recompute, progress=progress)
     if as_json:
         click.echo(json.dumps(pipeline.describe_verification(found), ensure_ascii=False, indent=2))
     else:
         click.echo("\n".join(pipeline.verification_text(found)))
-    return DONE if found.as_written else FAILED
+    same, whole = pipeline.verified(found)
+    return FAILED if not same else DONE if whole else INCOMPLETE
 
 
 @main.command()

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from affine import Affine
 
-from compoundwatch.model import WatchResult
-from compoundwatch.outputs import write_watch
+from compoundwatch.model import PairChange, WatchResult
+from compoundwatch.outputs import write_compare, write_watch
 from compoundwatch.pipeline import bundle, describe_verification, verification_text, verify
 
+from ..outputs.conftest import pair as pair
 from ..outputs.conftest import result as result
 
 
@@ -66,6 +68,33 @@ def test_what_cannot_be_verified(folder: Path, tmp_path: Path) -> None:
         assert err.startswith("compoundwatch: ")
         assert says in err
         assert err.count("\n") == 1
+
+
+def test_what_cannot_be_made_anew_is_told_and_is_no_difference(
+    folder: Path, pair: tuple[PairChange, Affine], result: WatchResult, tmp_path: Path
+) -> None:
+    code, out, _ = run("verify", folder, "--recompute")
+    assert code == 3
+    assert "All is as it was written." in out
+    assert "It could not be recomputed:\n  there is no store.gpkg in " in out
+    edit = folder / "sites.geojson"
+    edit.write_text(edit.read_text(encoding="utf-8").replace('"score": 98.0', '"score": 12.0'), encoding="utf-8")
+    assert run("verify", folder, "--recompute")[0] == 1
+    write_compare(
+        tmp_path / "pair",
+        before=Path("a.tif"),
+        after=Path("b.tif"),
+        change=pair[0],
+        transform=None,
+        crs=None,
+        detector="imad",
+        alpha=0.01,
+        sites=[],
+        provenance=result.provenance,
+    )
+    code, out, _ = run("verify", tmp_path / "pair", "--recompute", "--json")
+    assert code == 3
+    assert "comparison of two images" in json.loads(out)["recomputed"]["obstacles"][0]
 
 
 def test_packing(folder: Path, tmp_path: Path) -> None:

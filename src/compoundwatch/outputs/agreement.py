@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ Complaint = tuple[str, str]
 """A file, and a sentence on what it says differently."""
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
     """A file that is not what compoundwatch writes; the message says why."""
 
 
@@ -48,11 +48,11 @@ def check(folder: Path, manifest: Row, there: Mapping[str, int]) -> Iterator[Com
             return None
         try:
             return reader(folder / name)
-        except _UnreadableError as error:
+        except UnreadableError as error:
             complaints.append((name, f"{name} is not what compoundwatch writes: {error}"))
             return None
 
-    collections = {name: read(name, _features) for name in (SITES_FILE, CHANGES_FILE)}
+    collections = {name: read(name, features) for name in (SITES_FILE, CHANGES_FILE)}
     package = read(PACKAGE, lambda path: _package(path, str(manifest["run_id"])))
     items = {name: read(name, _item) for name in sorted(listed) if _tells_of_a_site(name)}
     report = read(REPORT, lambda path: path.read_text(encoding="utf-8", errors="replace"))
@@ -64,7 +64,7 @@ def check(folder: Path, manifest: Row, there: Mapping[str, int]) -> Iterator[Com
         yield REPORT, f"{REPORT} does not name the run {shown(manifest['run_id'])} of {MANIFEST}"
     counts = manifest["counts"]
     if manifest["kind"] == "watch":
-        yield from _sites(collections[SITES_FILE], package, items, manifest)
+        yield from _sites(_told(collections[SITES_FILE], package, items, manifest), manifest)
         yield from _patches(collections[CHANGES_FILE], package)
     if collections[CHANGES_FILE] is not None:
         yield from _count(CHANGES_FILE, "patches", len(collections[CHANGES_FILE][1]), counts)
@@ -110,7 +110,22 @@ def _stamp(name: str, stamp: Row, manifest: Row) -> Iterator[Complaint]:
             yield name, f"{name} was written with {key} {shown(stamp.get(key))}, {MANIFEST} says {shown(value)}"
 
 
-def _sites(collection: Any, package: Any, items: Mapping[str, Any], manifest: Row) -> Iterator[Complaint]:
+def answers(folder: Path, manifest: Row) -> dict[str, dict[str, Row]]:
+    """What each file of a result that can be read says of every site: file -> site -> field -> value."""
+    names = {entry["path"] for entry in manifest["outputs"]}
+
+    def read(name: str, reader: Callable[[Path], Any]) -> Any:
+        try:
+            return reader(folder / name) if name in names and (folder / name).is_file() else None
+        except UnreadableError:
+            return None
+
+    package = read(PACKAGE, lambda path: _package(path, str(manifest["run_id"])))
+    items = {name: read(name, _item) for name in sorted(names) if _tells_of_a_site(name)}
+    return _told(read(SITES_FILE, features), package, items, manifest)
+
+
+def _told(collection: Any, package: Any, items: Mapping[str, Any], manifest: Row) -> dict[str, dict[str, Row]]:
     """The answer for every site, wherever it is told."""
     told: dict[str, dict[str, Row]] = {}
     if collection is not None:
@@ -122,6 +137,11 @@ def _sites(collection: Any, package: Any, items: Mapping[str, Any], manifest: Ro
         told[MANIFEST] = _by_site(row for row in manifest["states"] if isinstance(row, dict))
     if known := {name: item for name, item in items.items() if item is not None}:
         told[STAC] = _by_site(known.values())
+    return told
+
+
+def _sites(told: Mapping[str, Mapping[str, Row]], manifest: Row) -> Iterator[Complaint]:
+    """Where files tell different answers for a site."""
     ids = list(dict.fromkeys(site_id for rows in told.values() for site_id in rows))
     for site_id in ids:
         for name, rows in told.items():
@@ -178,13 +198,13 @@ def _by_site(rows: Any) -> dict[str, Row]:
 # ---------------------------------------------------------------------------------------------------------- readers
 
 
-def _features(path: Path) -> tuple[Row, list[Row]]:
+def features(path: Path) -> tuple[Row, list[Row]]:
     """The provenance and the properties of all features of a GeoJSON file."""
     content = _json(path)
     features = content.get("features")
     stamp = content.get("provenance")
     if not isinstance(features, list) or not isinstance(stamp, dict):
-        raise _UnreadableError("it has no features with their provenance")
+        raise UnreadableError("it has no features with their provenance")
     return stamp, [_properties(feature) for feature in features]
 
 
@@ -197,7 +217,7 @@ def _item(path: Path) -> Row:
 def _properties(feature: Any) -> Row:
     properties = feature.get("properties") if isinstance(feature, dict) else None
     if not isinstance(properties, dict):
-        raise _UnreadableError("a feature has no properties")
+        raise UnreadableError("a feature has no properties")
     return properties
 
 
@@ -205,34 +225,60 @@ def _json(path: Path) -> Row:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise _UnreadableError(f"no JSON ({shown(str(error))})") from error
+        raise UnreadableError(f"no JSON ({shown(str(error))})") from error
     if not isinstance(content, dict):
-        raise _UnreadableError("no JSON object")
+        raise UnreadableError("no JSON object")
     return content
 
 
 def _package(path: Path, run_id: str) -> dict[str, Any]:
     """Rows of the sites, states and changes of a GeoPackage, and how many rows its tables have."""
+    with _opened(path) as database:
+        if missing := sorted({*COUNTED, "states"} - set(_names(database))):
+            raise UnreadableError(f"it has no table '{missing[0]}'")
+        return {
+            "sites": _rows(database, "sites", SITES),
+            "changes": _rows(database, "changes", CHANGES),
+            "states": [r for r in _rows(database, "states", (RUN, *SITES)) if r.get("run_id") == run_id],
+            "counts": {
+                name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608 - own names
+                for name in COUNTED
+            },
+        }
+
+
+def tables(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
+    """All rows of those of the named tables that a GeoPackage has, in the order in which they were written.
+
+    Raises
+    ------
+    UnreadableError : it is no GeoPackage.
+    """
+    with _opened(path) as database:
+        there = set(_names(database))
+        database.row_factory = sqlite3.Row
+        return {
+            name: [dict(row) for row in database.execute(f'SELECT * FROM "{name}" ORDER BY rowid')]  # noqa: S608
+            for name in names
+            if name in there
+        }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
             steps = iter(range(MAX_QUERY_STEPS))
             database.set_progress_handler(lambda: next(steps, None) is None, 1_000_000)
             database.execute("PRAGMA trusted_schema = OFF")
             database.text_factory = lambda text: text.decode("utf-8", "replace")
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if missing := sorted({*COUNTED, "states"} - tables):
-                raise _UnreadableError(f"it has no table '{missing[0]}'")
-            return {
-                "sites": _rows(database, "sites", SITES),
-                "changes": _rows(database, "changes", CHANGES),
-                "states": [r for r in _rows(database, "states", (RUN, *SITES)) if r.get("run_id") == run_id],
-                "counts": {
-                    name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608 - own names
-                    for name in COUNTED
-                },
-            }
+            yield database
     except sqlite3.Error as error:
-        raise _UnreadableError(f"no GeoPackage that can be read ({shown(str(error))})") from error
+        raise UnreadableError(f"no GeoPackage that can be read ({shown(str(error))})") from error
+
+
+def _names(database: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 RUN = Field("run_id", "text", "", "the run that said so")
@@ -244,6 +290,6 @@ def _rows(database: sqlite3.Connection, table: str, fields: Sequence[Field]) -> 
     names = [field.name for field in fields if field.name in has]
     columns = ", ".join(f'"{name}"' for name in names)
     if not names or "fid" not in has:
-        raise _UnreadableError(f"its table '{table}' lacks columns")
+        raise UnreadableError(f"its table '{table}' lacks columns")
     cursor = database.execute(f'SELECT {columns} FROM "{table}" ORDER BY fid')  # noqa: S608 - names of our own fields
     return [dict(zip(names, row, strict=True)) for row in cursor]

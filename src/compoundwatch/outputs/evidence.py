@@ -34,6 +34,7 @@ class Fault(StrEnum):
     EXTRA = "extra"
     LOG = "log"
     DISAGREES = "disagrees"
+    RECOMPUTED = "recomputed"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,35 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Recomputation:
+    """What came of making a result anew from the imagery that its workspace keeps.
+
+    ``differences`` are those to what lies in the folder. ``obstacles`` say what could not be made anew, and why.
+    ``software`` tells of versions that are others than they were, which may explain differences; then ``uncompared``
+    names the files that differ and can be compared byte by byte alone. ``n_sites`` of ``of_sites`` sites were made
+    anew.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    uncompared: tuple[str, ...] = ()
+    software: tuple[str, ...] = ()
+    n_sites: int = 0
+    of_sites: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the result was made anew and compared."""
+        return not self.obstacles and not self.uncompared
+
+
+@dataclass(frozen=True)
 class Verification:
     """What verifying a folder found.
 
     ``seal`` is the SHA-256 of its manifest.json, which stands for all of it. ``n_files`` and ``n_bytes`` are what the
-    manifest lists, ``n_runs`` the lines of the log. ``differences`` is empty where all is as written.
+    manifest lists, ``n_runs`` the lines of the log. ``differences`` is empty where all is as written. ``recomputed`` is
+    what came of making the result anew (None = that was not asked for).
     """
 
     run_id: str
@@ -61,10 +86,11 @@ class Verification:
     n_bytes: int
     n_runs: int
     differences: tuple[Difference, ...]
+    recomputed: Recomputation | None = None
 
     @property
     def as_written(self) -> bool:
-        """Whether nothing differs."""
+        """Whether nothing differs from what was written."""
         return not self.differences
 
 

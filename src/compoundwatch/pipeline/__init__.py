@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from compoundwatch.pipeline.reporting import report
     from compoundwatch.pipeline.serving import serve
     from compoundwatch.pipeline.summarising import describe_summary, summarise, summary_text
-    from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verify
+    from compoundwatch.pipeline.verifying import bundle, describe_verification, verification_text, verified, verify
     from compoundwatch.pipeline.watching import watch
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "summary",
     "summary_text",
     "verification_text",
+    "verified",
     "verify",
     "watch",
 ]
@@ -76,7 +77,7 @@ _HOMES = {
     "reporting": ("report",),
     "serving": ("serve",),
     "summarising": ("describe_summary", "summarise", "summary_text"),
-    "verifying": ("bundle", "describe_verification", "verification_text", "verify"),
+    "verifying": ("bundle", "describe_verification", "verification_text", "verified", "verify"),
     "watching": ("watch",),
 }
 

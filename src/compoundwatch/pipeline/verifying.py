@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,41 @@ from typing import Any
 from compoundwatch.errors import StoreError
 from compoundwatch.model import shown
 from compoundwatch.outputs.bundle import write_bundle
-from compoundwatch.outputs.evidence import Difference, Fault, Verification, read_manifest
+from compoundwatch.outputs.evidence import Difference, Fault, Recomputation, Verification, read_manifest
 from compoundwatch.outputs.evidence import verify as verify_folder
 from compoundwatch.outputs.manifest import plain
+from compoundwatch.pipeline.progress import Progress, silent
 from compoundwatch.store import STORE, reading
 
+LISTED = 10
+"""So many of the things that could not be recomputed are printed; ``--json`` tells of all."""
 
-def verify(folder: Path | str, *, seal: str | None = None) -> Verification:
+
+def verify(
+    folder: Path | str, *, seal: str | None = None, recompute: bool = False, progress: Progress = silent
+) -> Verification:
     """Compare a result with its own manifest and log: every hash, the chain of runs, and what files say twice.
 
     Parameters
     ----------
     folder : a result of ``watch`` or ``compare``, wherever it lies now.
     seal : the SHA-256 of its manifest.json as it was noted elsewhere; None = not noted.
+    recompute : make the result anew from the imagery that its workspace keeps, and compare that, too; nothing is asked
+        of any server.
+    progress : told what is being done.
 
     Raises
     ------
     SettingsError : the folder cannot be verified: it is no result, or holds what may not be trusted.
     """
     found = verify_folder(Path(folder), seal)
-    if not (Path(folder) / STORE).is_file():
+    if (Path(folder) / STORE).is_file():
+        found = replace(found, differences=(*found.differences, *_store_differences(Path(folder))))
+    if not recompute:
         return found
-    return replace(found, differences=(*found.differences, *_store_differences(Path(folder))))
+    from compoundwatch.pipeline.recomputing import recompute as made_anew
+
+    return replace(found, recomputed=made_anew(Path(folder), progress))
 
 
 def _store_differences(folder: Path) -> list[Difference]:
@@ -54,6 +67,12 @@ def describe_verification(found: Verification) -> dict[str, Any]:
     return described
 
 
+def verified(found: Verification) -> tuple[bool, bool]:
+    """Whether nothing differs, and whether all that was asked for could be looked at."""
+    again = found.recomputed or Recomputation()
+    return found.as_written and not again.differences, again.whole
+
+
 def verification_text(found: Verification) -> list[str]:
     """What verifying found, in sentences."""
     runs = "1 run" if found.n_runs == 1 else f"{found.n_runs} runs"
@@ -61,10 +80,38 @@ def verification_text(found: Verification) -> list[str]:
         f"Run {found.run_id} of {found.software}, {found.created}: {found.n_files} files, {found.n_bytes} bytes, "
         f"{runs} in the log."
     )
+    lines = [about, *(_counted(found.differences, "from what was written") or ["All is as it was written."])]
+    if found.recomputed:
+        lines += _recomputed_text(found.recomputed)
     if found.as_written:
-        return [about, "All is as it was written.", f"Seal (SHA-256 of manifest.json): {found.seal}"]
-    count = "1 thing differs" if len(found.differences) == 1 else f"{len(found.differences)} things differ"
-    return [about, f"{count} from what was written:", *(f"  {d.text}" for d in found.differences)]
+        lines.append(f"Seal (SHA-256 of manifest.json): {found.seal}")
+    return lines
+
+
+def _counted(differences: Sequence[Difference], where: str) -> list[str]:
+    if not differences:
+        return []
+    count = "1 thing differs" if len(differences) == 1 else f"{len(differences)} things differ"
+    return [f"{count} {where}:", *(f"  {d.text}" for d in differences)]
+
+
+def _recomputed_text(found: Recomputation) -> list[str]:
+    """What came of making a result anew, in sentences."""
+    sites = "1 site" if found.of_sites == 1 else f"{found.of_sites} sites"
+    lines = _counted(found.differences, "from what the kept imagery gives")
+    if found.whole and not lines:
+        lines = [f"Recomputed from the kept imagery, it is the same ({sites})."]
+    if found.obstacles:
+        number = f"; {found.n_sites} of {sites} were" if found.n_sites else ""
+        lines += [f"It could not be recomputed{' as a whole' if number else ''}{number}:"]
+        lines += [f"  {text}" for text in found.obstacles[:LISTED]]
+        if len(found.obstacles) > LISTED:
+            lines.append(f"  and {len(found.obstacles) - LISTED} more; --json lists all")
+    if found.software:
+        lines.append(f"Other software than then, which may explain what differs: {'; '.join(found.software)}.")
+    if found.uncompared:
+        lines.append(f"Not compared, as other software writes other bytes: {', '.join(found.uncompared)}.")
+    return lines
 
 
 def bundle(

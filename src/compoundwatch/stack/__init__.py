@@ -1,6 +1,7 @@
 """Reading pixels: scenes to a stack of features on one grid, aligned with one another, and pictures for people."""
 
-from compoundwatch.stack.chips import Chips, SiteChips
+from compoundwatch.stack.chips import Chips, Lacking, SiteChips
+from compoundwatch.stack.files import is_remote
 from compoundwatch.stack.load import Day, by_day, load, picture
 from compoundwatch.stack.memory import (
     Memory,
@@ -18,11 +19,13 @@ __all__ = [
     "Chips",
     "Day",
     "Image",
+    "Lacking",
     "Memory",
     "SiteChips",
     "by_day",
     "check_pair",
     "from_arrays",
+    "is_remote",
     "load",
     "picture",
     "pictures_in",

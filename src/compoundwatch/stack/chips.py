@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +53,37 @@ _SEAL_BYTES = len(MARK) + 64
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """A chip that was asked for and is not kept, or is not as it was written (``damaged``); its path in the folder."""
+
+    scene_id: str
+    band: str
+    path: str
+    damaged: bool
+
+
 class Chips:
     """The chips of all sites in a folder.
+
+    ``lacking`` tells of those that could not be read, where nothing may be fetched.
 
     Parameters
     ----------
     folder : is made where it is not there.
     limit_mb : how much they may take on disk, in megabytes.
     alone : no other process writes here now, so that what a killed one left half written is deleted.
+    fetch : False = what is not kept is not fetched and cannot be read, and nothing in the folder is touched.
     """
 
-    def __init__(self, folder: Path, limit_mb: float, alone: bool = True) -> None:
+    def __init__(self, folder: Path, limit_mb: float, alone: bool = True, fetch: bool = True) -> None:
         self.folder, self._limit = folder, round(limit_mb * 1e6)
+        self.fetch = fetch
+        self.lacking: list[Lacking] = []
         self._sound: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._failed = False
-        if alone:
+        if alone and fetch:
             for left in folder.glob(f"*/*{PART}"):
                 left.unlink(missing_ok=True)
         self._held, self._written_since = sum(size for _, size, _ in self._all()), 0
@@ -87,7 +102,8 @@ class Chips:
                 if content[-_SEAL_BYTES:] != _seal(hashlib.sha256(content[:-_SEAL_BYTES]).hexdigest()):
                     return False
                 self._sound[path] = found
-            os.utime(path, ns=(time.time_ns(), stat.st_mtime_ns))
+            if self.fetch:
+                os.utime(path, ns=(time.time_ns(), stat.st_mtime_ns))
         except FileNotFoundError:
             return None
         except OSError:
@@ -216,6 +232,10 @@ class SiteChips:
             return
         path = self._path(scene, asset)
         sound = self._chips.is_sound(path)
+        if not sound and not self._chips.fetch:
+            name = path.relative_to(self._chips.folder).as_posix()
+            self._chips.lacking.append(Lacking(scene.scene_id, band, name, damaged=sound is False))
+            raise StackError("what was read of it is damaged" if sound is False else "what was read of it is not kept")
         if sound is False:
             reason = f"what was kept of band '{band}' is damaged; it was fetched again"
             self.mended.append(Skipped(scene.scene_id, "load", reason, routine=True))
