@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def serve(folder: Path | str, *, port: int, ready: Callable[[str], None] = lambd
     """
     try:
         import uvicorn
+        from rasterio.errors import NotGeoreferencedWarning
 
         from compoundwatch.outputs.viewer import make_app
     except ImportError:
@@ -35,6 +37,8 @@ def serve(folder: Path | str, *, port: int, ready: Callable[[str], None] = lambd
             "the viewer needs more libraries: install them with pip install 'compoundwatch[serve]'"
         ) from None
     app = make_app(Path(folder), __version__, {s.name: s.attribution for s in sensors.available().values()})
+    # A tile is a picture without a place of its own; that is no news, and threads undo one another's silence.
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
     with socket.socket() as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

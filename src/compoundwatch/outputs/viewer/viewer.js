@@ -31,6 +31,7 @@ function showPicture() {
   const chosen = pictures[Number(byId("time").value)];
   const day = chosen ? String(chosen.acquired).slice(0, 10) : "";
   byId("day").textContent = chosen ? `${day}, ${chosen.sensor}` : "no picture";
+  byId("time").setAttribute("aria-valuetext", byId("day").textContent);
   byId("credit").textContent = chosen ? `${chosen.attribution} ${day.slice(0, 4)}` : "";
   draw("picture", chosen);
 }
@@ -43,13 +44,14 @@ function showSite() {
   const site = sites[byId("site").value];
   byId("reason").textContent = site ? site.properties.reason : "";
   const pictures = of("picture").length;
+  byId("time").disabled = pictures < 2;
   byId("time").max = Math.max(0, pictures - 1);
   byId("time").value = Math.max(0, pictures - 1);
   byId("change").replaceChildren();
   option(byId("change"), "", "none");
   for (const l of of("change")) option(byId("change"), l.name, `${l.feature}, ${l.sensor}`);
   if (byId("change").options.length > 1) byId("change").selectedIndex = 1;
-  if (site) map.fitBounds(L.geoJSON(site).getBounds().pad(0.3));
+  if (site) map.fitBounds(L.geoJSON(site).getBounds().pad(0.1));
   showPicture();
   showChange();
 }
@@ -70,4 +72,6 @@ async function start() {
   showSite();
 }
 
-start();
+start().catch(() => {
+  byId("reason").textContent = "The result cannot be read; is 'compoundwatch serve' still running?";
+});
