@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXTRAS = test,dev
 
-.PHONY: demo test check bench docs dist audit sbom minimum format clean
+.PHONY: demo test check bench docs dist plugin audit sbom minimum format clean
 
 $(BIN)/compoundwatch: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("compoundwatch needs Python 3.11 or later; set PYTHON=python3.12, say") if sys.version_info < (3, 11) else None'
@@ -43,6 +43,10 @@ dist: $(VENV)/.release          ## sdist and wheel, built twice, compared and ch
 	for file in dist/*; do cmp $$file build/again/$${file#dist/} || exit 1; done
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+plugin: $(BIN)/compoundwatch    ## dist/compoundwatch_qgis.zip, for QGIS: Plugins > Manage and Install Plugins > Install from ZIP
+	$(BIN)/python qgis/pack.py
+	$(BIN)/python qgis/pack.py dist/compoundwatch_qgis.zip
 
 audit: $(VENV)/.release         ## known faults of what is installed
 	$(BIN)/pip-audit --skip-editable --local

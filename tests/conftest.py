@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.headless import CLOSE, PYTHON, SCRIPT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,3 +29,25 @@ def shared() -> Path:
 def httpserver_listen_address() -> tuple[str, int]:
     """Test servers are named by their address, so that no name has to be looked up."""
     return "127.0.0.1", 0
+
+
+@pytest.fixture(scope="session")
+def pyqgis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Runs a script in a QGIS without a screen and gives back what it ``found``."""
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o700)
+    env = {k: v for k, v in os.environ.items() if k not in ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "PYTHONPATH")}
+    env |= {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(home), "HOME": str(home)}
+    if (
+        not Path(PYTHON).exists()
+        or subprocess.run([PYTHON, "-c", "import qgis.core"], env=env, capture_output=True).returncode
+    ):
+        pytest.skip("QGIS is not installed for /usr/bin/python3 (Debian package python3-qgis)")
+
+    def run(script: str, *args: str) -> Any:
+        command = [PYTHON, "-c", SCRIPT + script + CLOSE, *args]
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
