@@ -137,9 +137,26 @@ def test_without_a_view_of_the_ground_nothing_is_said_but_of_lights(size):
     found = judge(*world(1, {("black_marble", "lights_anomaly"): (size, after)}, names=("black_marble",)))
     assert found.state is (State.LIGHTS_ONLY if size else State.NOT_OBSERVABLE)
     if size:
-        assert found.probability[State.EMPTIED] == 0
+        # What else dims the lights stays about as probable beside a power cut as it was before.
+        prior = parameters().prior
+        for state in (State.EMPTIED, State.DEMOLISHED):
+            odds = found.probability[state] / found.probability[State.LIGHTS_ONLY]
+            assert 0.3 < odds / (prior[state] / prior[State.LIGHTS_ONLY]) < 1
+        assert found.probability[State.BUILDING] < 0.01
     else:
         assert "not the same as no change" in found.reason
+
+
+@pytest.mark.parametrize("feature", ["brightness_down", "brightness_up"])
+def test_pixels_that_moved_in_the_images_of_one_sensor_alone_are_no_change(feature):
+    """A field whose crop came late: neither the whole place nor any other sensor sees anything."""
+    late = {("sentinel2", feature): (15.0, after)}
+    assert judge(*world(5, late)).probability[State.UNCHANGED] > 0.5
+
+
+def test_pixels_that_moved_count_where_the_place_fell_still():
+    left = judge(*world(5, {("sentinel2", "brightness_down"): (15.0, after), ("sentinel2", "activity"): (-5.0, after)}))
+    assert left.probability[State.UNCHANGED] < 0.01
 
 
 def test_a_short_outage_is_no_change():

@@ -37,7 +37,8 @@ CHECKED_AT = (0.0, 0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Posterior:
-    """Probability of every state (sum 1); per changed state ``ways``: log weight of way and date, float64 (ways, m).
+    """Probability of every state (sum 1); ``ways`` per change that may be called: log weight of way and date, float64
+    (ways, m).
 
     Those weights are tempered by ``date_temper`` when a date is asked for: what a change does to a measurement follows
     none of the ways exactly, and all measurements err together, so that their sum is too sure of the date.
@@ -47,6 +48,11 @@ class Posterior:
     ways: Mapping[State, Float64]
     taus: Float64
     date_temper: float
+
+    @property
+    def dark_only(self) -> bool:
+        """Whether nothing but lights can speak of a change: whoever left, or what was torn down, cannot be told."""
+        return set(self.ways) == {State.LIGHTS_ONLY}
 
     def dates(self, state: State) -> Float64:
         """Probability of every date tried, given the state: float64 (m,), sum 1."""
@@ -94,8 +100,8 @@ class Weighing:
             excess = 1 - min(1.0, cap / max(peaks[asked[0]], 1e-9))
             best_size = self._temper[asked[0]] * 0.5 * a**2 / b
             self._factors[asked] = np.maximum(factor - excess * best_size, -100.0)
-        self.classes = {state: kind for state, kind in known.classes.items() if self._may_be_asked(state, kind)}
-        self._sums = {state: self._by_sensor(kind) for state, kind in self.classes.items()}
+        self.asked = [state for state, kind in known.classes.items() if self._may_be_asked(state, kind)]
+        self._sums = {state: self._by_sensor(kind) for state, kind in known.classes.items()}
         self._aside = {e.key: self._artefact(e) for e in evidence}
 
     def _tempered(self, e: Evidence) -> float:
@@ -105,7 +111,7 @@ class Weighing:
         return model.temper * heavy_tailed * e.n_before / (e.n_before + model.few_dates)
 
     def _may_be_asked(self, state: State, kind: Class) -> bool:
-        """Only where a sign was measured on the ground: lights alone say nothing but that the lights changed."""
+        """Only what has a sign measured on the ground can be called: lights alone say only that the lights changed."""
         signs = [e for e in self.evidence if e.measure in kind.signs]
         return bool(signs) and (state is State.LIGHTS_ONLY or any(e.kind != LIGHTS for e in signs))
 
@@ -151,14 +157,33 @@ class Weighing:
         """What the signs of each sensor say together for a class, by way and date: float64 (ways, m)."""
         sums: dict[str, list[Float64]] = {}
         for way in SHAPES[kind.shape]:
-            parts = {e.key: self.part(e, way, kind.signs[e.measure]) for e in self.evidence if e.measure in kind.signs}
-            if kind.structural:
-                total, limit = np.sum(list(parts.values()), axis=0), self.known.model.alone
-                parts = {k: np.minimum(p, limit + 2 * np.maximum(0, total - p)) for k, p in parts.items()}
+            signs = [e for e in self.evidence if e.measure in kind.signs]
+            parts = self._accompanied({e.key: self.part(e, way, kind.signs[e.measure]) for e in signs}, kind)
             for sensor in {e.sensor for e in self.evidence if e.key in parts}:
                 own = [parts[e.key] for e in self.evidence if e.sensor == sensor and e.key in parts]
                 sums.setdefault(sensor, []).append(np.sum(own, axis=0))
         return {sensor: np.asarray(ways) for sensor, ways in sums.items()}
+
+    def _accompanied(self, parts: Mapping[str, Float64], kind: Class) -> dict[str, Float64]:
+        """The same with the limit that nobody speaks alone of pixels that moved, or of roofs that came or went.
+
+        Persistent energies speak of few pixels: where the whole site, other images and other sensors saw nothing, it
+        may be a field whose crop came late. What the energies of the same images say is no second opinion, nor is what
+        their means say of one another. Where nobody sees the ground there is nothing to wait for.
+        """
+        if not any(e.kind != LIGHTS for e in self.evidence if e.key in parts):
+            return dict(parts)
+        groups = {e.key: (e.sensor, e.look, e.feature.endswith(ENERGIES)) for e in self.evidence if e.key in parts}
+        own: dict[tuple[str, str, bool], Float64] = {}
+        for key, part in parts.items():
+            own[groups[key]] = own.get(groups[key], 0.0) + part
+        total, alone = np.sum(list(parts.values()), axis=0), self.known.model.alone
+        return {
+            key: np.minimum(part, alone + np.maximum(0, total - own[groups[key]]))
+            if kind.structural or groups[key][-1]
+            else part
+            for key, part in parts.items()
+        }
 
     def likelihood(self, state: State) -> Float64:
         """Log likelihood ratio of one class by way and date, float64 (ways, m).
@@ -166,7 +191,7 @@ class Weighing:
         All signs change in the same way at the same date. What comes ``later`` (regrowth) follows at any later date: it
         supports what the signs say, within ``support``, and says nothing of the date.
         """
-        kind = self.classes[state]
+        kind = self.known.classes[state]
         total = np.zeros((len(SHAPES[kind.shape]), self.evidence[0].taus.size))
         for sensor, ways in self._sums[state].items():
             peak = max(float(sums[sensor].max()) for sums in self._sums.values() if sensor in sums)
@@ -188,7 +213,7 @@ class Weighing:
 
     def told(self, state: State) -> set[str]:
         """Keys of the measurements that a class says something of."""
-        kind = self.classes[state]
+        kind = self.known.classes[state]
         return {e.key for e in self.evidence if e.measure in kind.signs or e.measure in kind.later}
 
 
@@ -196,15 +221,13 @@ def posterior(weighing: Weighing) -> Posterior:
     """Probabilities of the states from the evidence of all measurements of a site."""
     prior = weighing.known.prior
     ways: dict[State, Float64] = {}
-    for state in weighing.classes:
+    for state in weighing.known.classes:
         likelihood = weighing.likelihood(state)
         ways[state] = (
             np.log(prior[state]) - np.log(likelihood.size) + likelihood + weighing.untold(weighing.told(state))
         )
     logs = {State.UNCHANGED: float(np.log(prior[State.UNCHANGED])) + weighing.untold(set())}
-    if State.LIGHTS_ONLY not in ways:
-        # Where no lights were seen, a power cut is as probable as it was before.
-        logs[State.LIGHTS_ONLY] = float(np.log(prior[State.LIGHTS_ONLY])) + weighing.untold(set())
+    # A state of which nothing was measured stays as probable as it was before.
     logs |= {state: float(logsumexp(weights)) for state, weights in ways.items()}
     total = float(logsumexp(list(logs.values())))
     probability = {state: float(np.exp(logs[state] - total)) if state in logs else 0.0 for state in State}
@@ -213,12 +236,13 @@ def posterior(weighing: Weighing) -> Posterior:
         share = weighing.known.model.unaccompanied
         probability = {state: (1 - share) * p + share * prior.get(state, 0.0) for state, p in probability.items()}
     taus = weighing.evidence[0].taus.astype(np.float64)
-    return Posterior(probability, ways, taus, weighing.known.model.date_temper)
+    told = {state: ways[state] for state in weighing.asked}
+    return Posterior(probability, told, taus, weighing.known.model.date_temper)
 
 
 def contributions(weighing: Weighing, found: Posterior, state: State) -> dict[str, float]:
     """What each measurement adds to the log odds of ``state`` against no change, at the state's most probable date."""
-    kind = weighing.classes[state]
+    kind = weighing.known.classes[state]
     way, at = np.unravel_index(int(np.argmax(found.ways[state])), found.ways[state].shape)
     shape = SHAPES[kind.shape][int(way)]
     told = {}
@@ -359,7 +383,7 @@ def site_state(
     views = wording.Views(len(ground), n_before, len(ground) - n_before, n_controls, detectable)
     enough = n_before >= settings.min_views_before and views.n_after >= settings.min_views_after
     state, problem = State.NOT_OBSERVABLE, ""
-    if found is None or not (enough or found.probability[State.LIGHTS_ONLY] >= settings.probability_called):
+    if found is None or not (enough or _dark(found) >= settings.probability_called):
         problem, found = wording.too_few_views(views, settings.min_views_before, settings.min_views_after), None
     else:
         state, problem = _call(found, activity, views, p_value, settings, known)
@@ -394,6 +418,11 @@ def site_state(
         back_date=change.back,
         contributions=_contributions(weighing, found, state) if weighing and found else {},
     )
+
+
+def _dark(found: Posterior) -> float:
+    """Probability that the lights fell, as far as that needs no view of the ground."""
+    return 1 - found.probability[State.UNCHANGED] if found.dark_only else found.probability[State.LIGHTS_ONLY]
 
 
 def _contributions(weighing: Weighing, found: Posterior, state: State) -> dict[str, float]:
