@@ -219,12 +219,12 @@ def _watched(areas: Path, imagery: Path, world: World) -> Measured:
 
 
 class _Region:
-    """Pixels of a whole region, read once per sensor, in place of ``stack.survey`` and ``stack.load``."""
+    """Pixels of a whole region, read once per sensor, in place of ``stack.survey`` and ``stack.recalled``."""
 
     def __init__(self, areas: Path, imagery: Path) -> None:
         self._whole = unary_union([site.geometry for site in pipeline.read_area(areas).sites])
         self._catalog = catalogs.open_catalog(imagery, Settings().search)
-        self._survey, self._load = stack.survey, stack.load
+        self._survey = stack.survey
         self._days: dict[str, dict[tuple[int, str], stack.Day]] = {}
         self._cubes: dict[str, tuple[xr.Dataset, Grid]] = {}
 
@@ -237,11 +237,11 @@ class _Region:
             scenes, _ = self._catalog.search(grid.lonlat_bounds, START, END, sensor, Settings().search)
             left, _ = self._survey(stack.by_day(scenes), sensor, grid, day_number(REFERENCE_END), 2)
             self._days[sensor.name] = {(d.day, d.look): d for d in left}
-            self._cubes[sensor.name] = self._load(left, sensor, grid, 2)[0], grid
+            self._cubes[sensor.name] = stack.load(left, sensor, grid, 2)[0], grid
         known = self._days[sensor.name]
         return [known[d.day, d.look] for d in days if (d.day, d.look) in known], []
 
-    def load(self, days: Sequence[stack.Day], sensor: Sensor, grid: Grid, _: int = 8) -> tuple[xr.Dataset, list[Any]]:
+    def recalled(self, days: Sequence[stack.Day], sensor: Sensor, grid: Grid, *_: Any) -> tuple[xr.Dataset, list[Any]]:
         """The part of the region's pixels that lies on a grid."""
         cube, region = self._cubes[sensor.name]
         row, col = round((region.top - grid.top) / grid.pixel_m), round((grid.left - region.left) / grid.pixel_m)
@@ -257,12 +257,12 @@ def _reading(areas: Path, imagery: Path, world: World) -> Iterator[None]:
     if not world.at_once:
         yield
         return
-    region, usual = _Region(areas, imagery), (stack.survey, stack.load)
-    stack.survey, stack.load = region.survey, region.load  # type: ignore[assignment]
+    region, usual = _Region(areas, imagery), (stack.survey, stack.recalled)
+    stack.survey, stack.recalled = region.survey, region.recalled  # type: ignore[assignment]
     try:
         yield
     finally:
-        stack.survey, stack.load = usual
+        stack.survey, stack.recalled = usual
 
 
 def _apart(cube: xr.Dataset, mask: npt.NDArray[np.bool_], sensor: Sensor) -> dict[str, float]:
