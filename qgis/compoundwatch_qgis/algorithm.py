@@ -246,9 +246,9 @@ def _geojson(value: Any) -> str:
 
 
 def _judged(answer: str) -> tuple[str, list[str]]:
-    """What is said of each site, and by name what could not be judged or was left out."""
+    """What is said of each site, and by name, with the reason, what has no answer or was left out."""
     found = json.loads(answer)
     states = found["states"]
     text = "\n".join(f"{s['site_id']}: {s['state']}. {s['reason']}" for s in states)
-    missing = [f"{s['site_id']} could not be judged" for s in states if s["state"] == "NOT_OBSERVABLE"]
+    missing = [f"{s['site_id']}: {s['reason']}" for s in states if s["state"] == "NOT_OBSERVABLE"]
     return text, missing + [f"{k['item_id']} was left out: {k['reason']}" for k in found["skipped"]]
