@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import logging
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from compoundwatch import network
@@ -399,3 +403,19 @@ def test_behind_a_proxy_names_are_still_checked(httpserver, monkeypatch):
     for url in ("http://localhost/a", "http://10.0.0.1/a", "http://metadata.google.internal/a"):
         with pytest.raises(NetworkError):
             Client(timeout_s=5).ask(url)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate by openssl")
+def test_a_server_has_to_prove_who_it_is_to_the_authorities_that_the_user_trusts(monkeypatch, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    making += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(making, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with HTTPServer(host="localhost", ssl_context=context) as server:
+        server.expect_request("/a").respond_with_data("trusted")
+        with pytest.raises(NetworkError, match="cannot prove who it is"):
+            Client({"localhost"}, timeout_s=5, retries=0).ask(server.url_for("/a"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert Client({"localhost"}, timeout_s=5, retries=0).ask(server.url_for("/a")).body == b"trusted"

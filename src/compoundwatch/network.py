@@ -8,7 +8,6 @@ what a name itself says is checked, and the proxy has to refuse the rest.
 
 from __future__ import annotations
 
-import http.cookiejar
 import ipaddress
 import json
 import logging
@@ -18,7 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -26,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_ACCEPT_ENCODING
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -35,7 +36,11 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
     ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
 )
+from urllib3.util import parse_url
 from urllib3.util.retry import Retry
 
 from compoundwatch.errors import NetworkError
@@ -46,7 +51,8 @@ MAX_REDIRECTS = 5
 MAX_URL = 4_000
 CONNECT_S = 20.0
 """Seconds to wait for a connection, however long an answer may take."""
-PIECE_BYTES = 1 << 16
+PIECE_BYTES = 1 << 18
+MAX_POOLS = 256
 
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _INSIDE_NAMES = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "onion", "home.arpa")
@@ -92,6 +98,7 @@ def check_url(url: str, own_hosts: Iterable[str] = ()) -> None:
         raise NetworkError(f"the address points to the private host '{host[:60]}'")
 
 
+@lru_cache(maxsize=1024)
 def is_inside(host: str) -> bool:
     """Whether a host is, by its name alone, one of this machine or its network."""
     host = host.lower().strip("[]").rstrip(".")
@@ -172,6 +179,20 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What a server is asked; ``content`` is sent along as JSON."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: Any = None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+
 class Client:
     """Asks servers over HTTP.
 
@@ -211,14 +232,9 @@ class Client:
             status_forcelist=BUSY,
             allowed_methods=None,
         )
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = user_agent()
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._session.auth = _no_password
-        adapter = _Adapter(self.own_hosts, connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        self._settings: dict[tuple[str, str], dict[str, Any]] = {}
+        self._headers = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": DEFAULT_ACCEPT_ENCODING}
+        self._adapter = _Adapter(self.own_hosts, connections)
+        self._pools: dict[tuple[str, str], urllib3.HTTPConnectionPool] = {}
         _keep_queries_out_of_logs()
 
     @contextmanager
@@ -255,17 +271,16 @@ class Client:
         NetworkError : the address may not be reached, the server does not answer in time, or answers too much.
         """
         check_url(url, self.own_hosts)
-        host = urlsplit(url).hostname or ""
         deadline = getattr(self._deadline, "at", None) or time.monotonic() + self._budget_s
-        question = requests.Request(method, url, headers=dict(headers or {}), params=dict(params or {}), json=content)
+        question = _Question(method, _with_params(url, params), self._headers | dict(headers or {}), content)
+        host = question.host
         retry = self._retry
         while True:
             raw: urllib3.BaseHTTPResponse | None = None
             error: HTTPError | None = None
             try:
-                with self._send(question, deadline) as response:
-                    raw = response.raw
-                    answer = Answer(response.status_code, response.headers, _body(response, deadline, max_bytes))
+                raw = self._send(question, deadline)
+                answer = Answer(raw.status, raw.headers, _body(raw, host, deadline, max_bytes))
                 if answer.status not in BUSY:
                     if whole and answer.status < 300:
                         whole(answer.body)
@@ -283,50 +298,75 @@ class Client:
                 raise NetworkError(f"host {host} does not answer ({told})") from None
             self._pause(retry, raw, deadline, f"host {host} does not answer in time ({told})")
 
-    def _send(self, question: requests.Request, deadline: float) -> requests.Response:
+    def _send(self, question: _Question, deadline: float) -> urllib3.BaseHTTPResponse:
         """The answer to a question, its body not read yet; redirects are followed where they may be."""
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send_once(question, deadline)
-            if not response.is_redirect:
+            target = response.get_redirect_location()
+            if not target:
                 return response
             response.close()
-            question = self._redirected(question, response)
-        raise NetworkError(f"host {_host(str(question.url))} redirects in circles")
+            question = self._redirected(question, response.status, target)
+        raise NetworkError(f"host {question.host} redirects in circles")
 
-    def _send_once(self, question: requests.Request, deadline: float) -> requests.Response:
-        host, left = _host(str(question.url)), deadline - time.monotonic()
+    def _send_once(self, question: _Question, deadline: float) -> urllib3.BaseHTTPResponse:
+        """Ask once, straight from the pool of connections: what the library does around it costs twice as much."""
+        host, left = question.host, deadline - time.monotonic()
         if left <= 0:
             raise NetworkError(f"host {host} does not answer in time")
-        timeout = (min(CONNECT_S, self._timeout_s, left), min(self._timeout_s, left))
+        headers, body = question.headers, None
         try:
-            prepared = self._session.prepare_request(question)
-            settings = self._environment(str(prepared.url))
-            return self._session.send(prepared, stream=True, timeout=timeout, allow_redirects=False, **settings)
-        except requests.exceptions.SSLError:
+            if question.content is not None:
+                headers = {**headers, "Content-Type": "application/json"}
+                body = json.dumps(question.content, allow_nan=False).encode()
+            pool, target = self._pool(question.url)
+            return pool.urlopen(
+                question.method,
+                target,
+                body=body,
+                headers=headers,
+                retries=_ONCE,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(min(CONNECT_S, self._timeout_s, left), min(self._timeout_s, left)),
+                preload_content=False,
+                decode_content=False,
+            )
+        except SSLError:
             raise NetworkError(f"host {host} cannot prove who it is (its certificate is not accepted)") from None
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _broken(error) from None
-        except (requests.RequestException, HTTPError, ValueError) as error:
+        except (ConnectTimeoutError, NewConnectionError) as error:
+            told = type(error).__name__
+            raise _Broken(told, ConnectTimeoutError(told)) from None
+        except (ProtocolError, ProxyError, ReadTimeoutError) as error:
+            told = type(error).__name__
+            raise _Broken(told, ProtocolError(told)) from None
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise NetworkError(f"host {host} cannot be asked ({type(error).__name__})") from None
 
-    def _redirected(self, question: requests.Request, response: requests.Response) -> requests.Request:
+    def _redirected(self, question: _Question, status: int, target: str) -> _Question:
         """The question to ask where a redirect points to."""
-        url = urljoin(response.url, response.headers["Location"])
+        url = urljoin(question.url, target)
         check_url(url, self.own_hosts)
-        if urlsplit(response.url).scheme == "https" and urlsplit(url).scheme != "https":
-            raise NetworkError(f"host {_host(response.url)} redirects to an address without encryption")
-        keeps = question.method == "GET" or response.status_code in (307, 308)
-        body = question.json if keeps else None
-        return requests.Request(question.method if keeps else "GET", url, headers=question.headers, json=body)
+        if urlsplit(question.url).scheme == "https" and urlsplit(url).scheme != "https":
+            raise NetworkError(f"host {question.host} redirects to an address without encryption")
+        if question.method == "GET" or status in (307, 308):
+            return replace(question, url=url)
+        return replace(question, method="GET", url=url, content=None)
 
-    def _environment(self, url: str) -> dict[str, Any]:
-        """Proxies and certificates of the user's environment, looked up once a host."""
-        parts = urlsplit(url)
-        key = parts.scheme, parts.netloc
-        if key not in self._settings:
-            found = self._session.merge_environment_settings(url, {}, None, None, None)
-            self._settings[key] = {name: found[name] for name in ("proxies", "verify", "cert")}
-        return self._settings[key]
+    def _pool(self, url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The connections to the host of an address, and what is asked of it there.
+
+        Proxies and certificates of the user's environment are looked up once a host.
+        """
+        parts = parse_url(url)
+        key = parts.scheme or "", parts.netloc or ""
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= MAX_POOLS:
+                self._pools.clear()
+            pool = self._pools[key] = self._adapter.pool(url)
+        through_proxy = pool.proxy is not None and parts.scheme == "http"
+        return pool, parts._replace(fragment=None).url if through_proxy else parts.request_uri
 
     def _pause(self, retry: Retry, raw: urllib3.BaseHTTPResponse | None, deadline: float, message: str) -> None:
         try:
@@ -339,6 +379,10 @@ class Client:
         time.sleep(seconds)
 
 
+_ONCE = Retry(False, redirect=False)
+"""The library is not to repeat anything by itself."""
+
+
 class _Broken(Exception):  # noqa: N818 - it never leaves this module
     """An answer that did not come, or not whole; ``error`` says of which kind that is to the rules of retrying."""
 
@@ -346,39 +390,30 @@ class _Broken(Exception):  # noqa: N818 - it never leaves this module
         self.told, self.error = told, error
 
 
-def _broken(error: Exception) -> _Broken:
-    """What went wrong in a word; the message of the library may hold an address with its query."""
-    inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
-    reason = getattr(inner, "reason", None) or inner
-    told = type(reason).__name__
-    if isinstance(reason, NewConnectionError | ConnectTimeoutError):
-        return _Broken(told, ConnectTimeoutError(told))
-    return _Broken(told, ProtocolError(told))
+def _with_params(url: str, params: Mapping[str, Any] | None) -> str:
+    if not params:
+        return url
+    request = requests.PreparedRequest()
+    request.prepare_url(url, dict(params))
+    return str(request.url)
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
-
-
-def _body(response: requests.Response, deadline: float, max_bytes: int) -> bytes:
+def _body(response: urllib3.BaseHTTPResponse, host: str, deadline: float, max_bytes: int) -> bytes:
     """The whole body, however slowly it drips, within the deadline and the limit."""
     pieces, size = [], 0
     try:
-        while piece := response.raw.read1(PIECE_BYTES, decode_content=True):
+        while piece := response.read1(PIECE_BYTES, decode_content=True):
             size += len(piece)
             if size > max_bytes:
-                raise NetworkError(f"host {_host(response.url)} answers with more than {max_bytes / 1e6:.0f} MB")
+                raise NetworkError(f"host {host} answers with more than {max_bytes / 1e6:.0f} MB")
             if time.monotonic() > deadline:
-                raise NetworkError(f"host {_host(response.url)} does not answer in time (its answer does not end)")
+                raise NetworkError(f"host {host} does not answer in time (its answer does not end)")
             pieces.append(piece)
     except (HTTPError, OSError) as error:
         raise _Broken(f"answer broken off, {type(error).__name__}", ProtocolError("broken off")) from None
+    finally:
+        response.close()  # where the body was read to its end, the connection has gone back to its pool before
     return b"".join(pieces)
-
-
-def _no_password(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps the library from sending passwords of the user's netrc file to hosts that a stranger names."""
-    return request
 
 
 class _Checked:
@@ -410,11 +445,21 @@ class _Checked:
 
 
 class _Adapter(HTTPAdapter):
-    """Connects to checked addresses only; repeating is left to the client."""
+    """Knows the proxies and certificates of the user's environment, and connects to checked addresses only."""
 
     def __init__(self, own_hosts: frozenset[str], connections: int) -> None:
         self._own_hosts = own_hosts
-        super().__init__(pool_connections=16, pool_maxsize=connections, max_retries=0)
+        super().__init__(pool_connections=MAX_POOLS, pool_maxsize=connections, max_retries=0)
+
+    def pool(self, url: str) -> urllib3.HTTPConnectionPool:
+        """The connections to the host of an address."""
+        with requests.Session() as session:
+            settings = session.merge_environment_settings(url, {}, None, None, None)
+        request = requests.Request("GET", url).prepare()
+        verify, cert = settings["verify"], settings["cert"]
+        pool = self.get_connection_with_tls_context(request, verify, settings["proxies"], cert)
+        self.cert_verify(pool, url, verify, cert)
+        return pool
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
