@@ -243,6 +243,9 @@ def index(data: Path, base: str) -> Clock:
 
 
 def this(data: Path, base: str, chips: str = "", threads: int = 0) -> Clock:
+    with contextlib.suppress(ImportError):
+        import dask.array  # noqa: F401 - which xarray loads with its first dataset; no reader's imports are counted
+
     from compoundwatch import stack
     from compoundwatch.grid import Grid
     from compoundwatch.model import Access, Asset, Calibration, LoadSettings, Scene
