@@ -292,7 +292,7 @@ def split_tail(size: FloatArray, bins: int = 400, fewest: int = 20) -> Tail:
 
 
 def _valley(cost: Array, beyond: Array, number: int, least: float = 0.02, spread: float = 3.0, alike: int = 5) -> int:
-    """The deepest valley of a cost with at least the share ``least`` beyond it; if there is none, the lowest place.
+    """The deepest valley of a cost with at least the share ``least`` beyond it; else the lowest place with less beyond.
 
     Where the changes are many and weak, the noise law stretched over both parts, with next to nothing beyond the cut,
     can fit better than the two parts; but then the cost falls all the way to the end, and the valley is the true cut.
@@ -306,7 +306,10 @@ def _valley(cost: Array, beyond: Array, number: int, least: float = 0.02, spread
     smooth = ndimage.gaussian_filter1d(cost[known[0] : known[-1] + 1], spread)
     valleys, _ = signal.find_peaks(-smooth, prominence=1.5 * alike * np.log(number) / number)
     valleys = valleys[beyond[known[0] + valleys] >= least]
-    return int(known[0] + valleys[smooth[valleys].argmin()]) if valleys.size else int(cost.argmin())
+    if valleys.size:
+        return int(known[0] + valleys[smooth[valleys].argmin()])
+    end = np.where(beyond < least, cost, np.inf)
+    return int(end.argmin()) if np.isfinite(end).any() else int(known[-1])
 
 
 def _noise_cost(x: Array, count: npt.NDArray[np.int64], below: npt.NDArray[np.int64], shape: float) -> Array:
