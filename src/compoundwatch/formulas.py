@@ -41,17 +41,17 @@ def normalised_difference(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def ndvi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    """Normalised difference of near infrared and red: green vegetation (Rouse et al. 1974, NASA SP-351)."""
+    """Normalised difference of ``bands`` nir and red, arrays alike: vegetation (Rouse et al. 1974, NASA SP-351)."""
     return normalised_difference(bands["nir"], bands["red"])
 
 
 def ndbi(bands: Mapping[str, FloatArray]) -> FloatArray:
-    """Normalised difference of short-wave and near infrared: built-up and bare ground (Zha et al. 2003)."""
+    """Normalised difference of ``bands`` swir16 and nir, arrays alike: built-up, bare ground (Zha et al. 2003)."""
     return normalised_difference(bands["swir16"], bands["nir"])
 
 
 def brightness(bands: Mapping[str, FloatArray]) -> FloatArray:
-    """Mean reflectance of green and red."""
+    """Mean reflectance of ``bands`` green and red, arrays alike; NaN where one of them is."""
     return (bands["green"] + bands["red"]) / 2
 
 
@@ -71,7 +71,7 @@ def harmonic_design(days: npt.ArrayLike, harmonics: int, trend: bool = False) ->
 
 
 def robust_sigma(values: FloatArray, axis: int | None = None) -> Any:
-    """Standard deviation estimated by the median absolute deviation, NaN ignored (Hampel 1974, doi:10.2307/2285666)."""
+    """Standard deviation of arrays by the median absolute deviation, NaN ignored (Hampel 1974, doi:10.2307/2285666)."""
     centre = np.nanmedian(values, axis=axis, keepdims=axis is not None)
     return MAD_TO_SIGMA * np.nanmedian(np.abs(values - centre), axis=axis)
 
@@ -211,7 +211,7 @@ def mosum_process(
 ) -> npt.NDArray[np.float64]:
     """As ``cusum_process``, but sums over the last floor(``share`` x n_history) residuals only (OLS-MOSUM monitoring).
 
-    Windows of the first dates reach back into the history.
+    Windows of the first dates reach back into the history. Gives float64 (n - n_history,).
     """
     r = np.asarray(residuals, dtype=np.float64)
     width = int(np.floor(share * n_history))
@@ -222,7 +222,7 @@ def mosum_process(
 
 
 def cusum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.float64]:
-    """Boundary of ``cusum_process`` at ``ratio`` = views so far / views in the history, above 1.
+    """Boundary of ``cusum_process`` at ``ratio`` = views so far / views in the history, above 1; an array of its shape.
 
     sqrt(x (x-1) (critical^2 + log(x / (x-1)))), Chu et al. 1996; crossed once in an endless monitoring of independent
     noise with the probability of ``cusum_crossing``.
@@ -232,7 +232,10 @@ def cusum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.floa
 
 
 def cusum_crossing(critical: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Probability that ``cusum_process`` ever crosses ``cusum_boundary``: 2 (1 - Phi(a) + a phi(a))."""
+    """Probability that ``cusum_process`` ever crosses ``cusum_boundary``: 2 (1 - Phi(a) + a phi(a)).
+
+    ``critical`` (a) is a number or an array of any shape; the answer has the same.
+    """
     from scipy.stats import norm
 
     a = np.asarray(critical, dtype=np.float64)
@@ -242,7 +245,8 @@ def cusum_crossing(critical: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def mosum_boundary(ratio: npt.ArrayLike, critical: float) -> npt.NDArray[np.float64]:
     """Boundary of ``mosum_process``: critical x sqrt(2 max(log x, 1 if x <= e)), Leisch et al. 2000.
 
-    doi:10.1017/S0266466600166022; ``critical`` depends on the share of the window and the horizon.
+    doi:10.1017/S0266466600166022; ``critical`` depends on the share of the window and the horizon. Has the shape of
+    ``ratio``.
     """
     x = np.asarray(ratio, dtype=np.float64)
     return np.asarray(critical * np.sqrt(2 * np.where(x > math.e, np.log(x), 1.0)))
@@ -267,7 +271,7 @@ def omnibus_p_value(
 
     Returns
     -------
-    -2 rho ln of the product, and its p-value, float64.
+    -2 rho ln of the product, and its p-value, float64 of the shape that the arrays have together.
     """
     from scipy.special import chdtrc, gammaln
 
@@ -311,8 +315,8 @@ def stouffer(
     Stouffer et al. 1949; with a ``correlation`` of every two of them where nothing changes, Strube 1985
     (doi:10.1037/0033-2909.97.2.334): sum w z / sqrt((1 - r) sum w^2 + r (sum w)^2). Orbits are independent (r = 0);
     polarisations share the weather, and to call them independent makes false alarms. The sign is kept: opposite changes
-    cancel, and nothing is inflated by taking the larger of several. NaN = not tested and does not count; NaN where
-    nothing was tested.
+    cancel, and nothing is inflated by taking the larger of several. Arrays are of any shape and lose ``axis``. NaN =
+    not tested and does not count; NaN where nothing was tested.
     """
     score = np.asarray(z, dtype=np.float64)
     w = np.ones_like(score) if weights is None else np.broadcast_to(np.asarray(weights, dtype=np.float64), score.shape)

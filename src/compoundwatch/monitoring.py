@@ -70,7 +70,7 @@ class SeasonMonitor:
     def changes(
         self, values: npt.NDArray[np.floating[Any]], days: npt.NDArray[np.int64], reference_end: int
     ) -> Mapping[str, Any]:
-        """The fields of a ``PixelChange`` by name; arguments as those of a detector's ``test``."""
+        """The fields of a ``PixelChange`` by name, each (n_pixels,); arguments as those of a detector's ``test``."""
         found = monitor(
             values,
             days,
@@ -209,6 +209,6 @@ def _p_values(statistic: F32, rows: I32, columns: I32, quantiles: F32, logs: F32
 
 
 def days_of(dates: I32, days: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Days since 1970-01-01 of indices into ``days``, float64; NaN where the index is -1."""
+    """Days since 1970-01-01 of ``dates``, indices into ``days`` of any shape, as float64; NaN where one is -1."""
     known = np.append(np.asarray(days, dtype=np.float64), np.nan)
     return known[dates]

@@ -65,7 +65,7 @@ class OnlineState:
 
     @property
     def n_after(self) -> npt.NDArray[np.int32]:
-        """Views of each pixel since the reference period."""
+        """Views of each pixel since the reference period, int32 (n_pixels,)."""
         return self._pixels(AFTER).astype(np.int32)
 
     @property
@@ -96,7 +96,7 @@ class OnlineState:
 
     @property
     def direction(self) -> npt.NDArray[np.int8]:
-        """Sign of the cumulative sum where it strayed farthest."""
+        """Sign of the cumulative sum where it strayed farthest, int8 (n_pixels,): -1, 0 or 1."""
         return self._pixels(SIDE).astype(np.int8)
 
 

@@ -118,7 +118,12 @@ class Earthdata:
         sensor: Sensor,
         settings: SearchSettings,
     ) -> tuple[list[Scene], list[Skipped]]:
-        """Scenes over a place and time, their granules fetched; see ``catalogs.Catalog``."""
+        """Scenes over a place and time, their granules fetched; see ``catalogs.Catalog``.
+
+        Raises
+        ------
+        CatalogError : nobody answers, the token is missing or refused, or a granule is not what was asked for.
+        """
         found = [r for product in sensor.collections for r in self._find(product, bounds, start, end)]
         if len(found) > settings.max_scenes:
             raise CatalogError(

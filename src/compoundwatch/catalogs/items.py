@@ -265,7 +265,12 @@ def choose(
     settings: SearchSettings,
     catalog: str,
 ) -> tuple[list[Scene], list[Skipped]]:
-    """Keep the scenes that were asked for, one per acquisition; servers do not always filter as they were told."""
+    """Keep the scenes that were asked for, one per acquisition; servers do not always filter as they were told.
+
+    Raises
+    ------
+    CatalogError : there are more than ``settings.max_scenes``.
+    """
     from shapely.geometry import box
 
     place = box(*bounds)

@@ -82,7 +82,12 @@ class StacApi:
         return self._present[collection]
 
     def serves(self, sensor: Sensor) -> bool:
-        """Whether the catalogue has a collection of the sensor; see ``catalogs.Catalog``."""
+        """Whether the catalogue has a collection of the sensor; see ``catalogs.Catalog``.
+
+        Raises
+        ------
+        CatalogError : it does not answer as a STAC API does.
+        """
         try:
             with _quietly(), self._http.within(self._settings.budget_s):
                 return any(self._has(c) for c in sensor.collections)
@@ -99,7 +104,12 @@ class StacApi:
         sensor: Sensor,
         settings: SearchSettings,
     ) -> tuple[list[Scene], list[Skipped]]:
-        """Scenes over a place and time; see ``catalogs.Catalog``."""
+        """Scenes over a place and time; see ``catalogs.Catalog``.
+
+        Raises
+        ------
+        CatalogError : it does not answer, has no collection of the sensor, or gives more scenes than are allowed.
+        """
         try:
             with _quietly(), self._http.within(settings.budget_s):
                 collections = [c for c in sensor.collections if self._has(c)]

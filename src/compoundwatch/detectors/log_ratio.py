@@ -106,7 +106,7 @@ class LogRatio:
 
 
 def half_height(size: FloatArray, threshold: float) -> float:
-    """Half the mean size of what passes ``threshold``; infinite where nothing does.
+    """Half the mean of ``size``, an array of any shape, over what passes ``threshold``; infinite where nothing does.
 
     Smoothing spreads an edge evenly to both sides, so that the true outline of a change runs where half its height is
     reached. For changes far stronger than the noise, a threshold just above the noise would draw it too wide.

@@ -199,7 +199,12 @@ def _by_site(rows: Any) -> dict[str, Row]:
 
 
 def features(path: Path) -> tuple[Row, list[Row]]:
-    """The provenance and the properties of all features of a GeoJSON file."""
+    """The provenance and the properties of all features of a GeoJSON file.
+
+    Raises
+    ------
+    UnreadableError : it is no such file.
+    """
     content = _json(path)
     features = content.get("features")
     stamp = content.get("provenance")

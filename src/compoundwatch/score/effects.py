@@ -210,7 +210,7 @@ def noise(days: npt.NDArray[np.int64], values: Float64, wander_days: float = 60.
 
 
 def winsorise(values: Float64, width: int = 9, limit: float = 3.5) -> Float64:
-    """Pull values beyond ``limit`` robust standard deviations of a running median back to that limit."""
+    """Pull ``values`` (dates,) beyond ``limit`` robust standard deviations of a running median back to that limit."""
     half = width // 2
     padded = np.pad(values, half, mode="edge")
     middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
@@ -220,7 +220,7 @@ def winsorise(values: Float64, width: int = 9, limit: float = 3.5) -> Float64:
 
 
 def dates_to_try(days: Sequence[int], reference_end: int, min_after: int) -> npt.NDArray[np.int64]:
-    """Days at which a change is looked for: from the end of the reference period to the last but few usable days."""
+    """Days (n,), int64 since 1970-01-01, at which a change is looked for: until ``min_after`` usable days are left."""
     after = [d for d in days if d >= reference_end]
     if len(after) < min_after:
         return np.zeros(0, dtype=np.int64)

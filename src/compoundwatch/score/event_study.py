@@ -115,7 +115,7 @@ def event_study(
 
 
 def pooled(values: Float64, level: float = LEVEL) -> tuple[float, float, float, float, float]:
-    """Mean of one value per site, its standard error, interval and two-sided p-value against 0 (Student's t, n - 1).
+    """Mean of ``values`` (sites,), its standard error, interval and two-sided p-value against 0 (Student's t, n - 1).
 
     NaN values do not count; all NaN but the mean with fewer than two.
     """

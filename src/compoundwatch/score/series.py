@@ -50,7 +50,7 @@ class Sums:
         return Sums(*(np.zeros(n_dates) for _ in range(3)))
 
     def into(self, whole: Sums, at: npt.NDArray[np.intp]) -> None:
-        """Write these dates to the places ``at`` of a longer series."""
+        """Write these dates to the places ``at`` (dates,) of a longer series."""
         whole.count[at], whole.total[at], whole.square[at] = self.count, self.total, self.square
 
 

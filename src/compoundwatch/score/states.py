@@ -147,7 +147,7 @@ class Weighing:
         return artefact, float(np.logaddexp(np.log1p(-share), np.log(share) + outage))
 
     def part(self, e: Evidence, shape: str, expected: Expected) -> Float64:
-        """What one measurement says for one way of changing, by date: it shows the change, or it is blind to it."""
+        """What one measurement says for one way of changing, by date (m,): it shows the change or is blind to it."""
         shows = expected.shows * min(1.0, e.own_share / self.known.model.whole_share)
         blind = np.log1p(-shows) if shows < 1 else -np.inf
         factor = self._factors[e.key, shape, expected.mean, expected.spread]
