@@ -327,8 +327,10 @@ visible = [n.layer() for n in project.layerTreeRoot().findLayers() if n.isVisibl
 found["visible"] = [layer.name() for layer in visible]
 for key, time in (("now", None), ("early", ("2021-01-01", "2021-02-01")), ("raid", ("2024-03-05", "2024-03-06"))):
     found[key] = colours(drawn(visible, extent, (700, 500), time, found["crs"]))
-events = project.mapLayer("compoundwatch_event_places")
+events, sites = (project.mapLayer(f"compoundwatch_{name}") for name in ("event_places", "sites"))
+found["labelled"] = colours(drawn([events, sites], extent, (700, 500), crs=found["crs"]))
 events.setLabelsEnabled(False)
+found["unlabelled"] = colours(drawn([events, sites], extent, (700, 500), crs=found["crs"]))
 for key, time in (("star", ("2024-03-05", "2024-03-06")), ("no_star", ("2024-02-01", "2024-02-02"))):
     found[key] = colours(drawn([events], extent, (700, 500), time, found["crs"]))
 """
@@ -390,6 +392,13 @@ def test_pictures_take_their_turns(opened: Any) -> None:
 def test_events_are_drawn_on_their_days_only(opened: Any) -> None:
     assert opened["star"]["#1b2733"] > 40
     assert set(opened["no_star"]) == {"#ffffff"}
+
+
+def test_an_event_inside_a_site_has_its_label(opened: Any) -> None:
+    dark = {
+        key: sum(n for colour, n in opened[key].items() if max(rgb(colour)) < 120) for key in ("labelled", "unlabelled")
+    }
+    assert dark["labelled"] > dark["unlabelled"] + 100
 
 
 # -------------------------------------------------------------------------------------------------- without any QGIS
