@@ -9,6 +9,7 @@ contrast of single pixels (docs/coregistration.md).
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from compoundwatch.grid import Grid
 from compoundwatch.model import Asset, BoolArray, FloatArray, Scene, Sensor
 from compoundwatch.stack import hdf5
 from compoundwatch.stack.blocks import Form, Raster, raster
+from compoundwatch.stack.files import is_remote
 
 if TYPE_CHECKING:
     from compoundwatch.stack.chips import SiteChips
@@ -39,6 +41,8 @@ MAX_SOURCE_PIXELS = 40_000_000
 
 MAX_FACTOR = 64
 """Pixels of a file that span more pixels of the grid are resampled, not repeated, which would take memory for each."""
+NEAR_THREADS = 2 * (os.cpu_count() or 1)
+"""Files of this machine are read by so many threads: more would take memory and turns, not less time."""
 TAPS = 2
 """Pixels on each side that cubic convolution needs."""
 
@@ -58,6 +62,7 @@ class Reader:
         }
         self._days = ThreadPoolExecutor(max_workers=max(2, threads // 2))
         self._files = ThreadPoolExecutor(max_workers=threads)
+        self._near = ThreadPoolExecutor(max_workers=min(threads, NEAR_THREADS))
 
     def __enter__(self) -> Reader:
         # rasterio silences this warning while it resamples, which threads undo for one another.
@@ -69,6 +74,7 @@ class Reader:
     def __exit__(self, *failure: object) -> None:
         self._days.shutdown(cancel_futures=True)
         self._files.shutdown(cancel_futures=True)
+        self._near.shutdown(cancel_futures=True)
         self._warnings.__exit__(None, None, None)
 
     def map(self, job: Callable[[_T], _R], parts: Sequence[_T]) -> Iterator[_R]:
@@ -84,7 +90,10 @@ class Reader:
         ------
         StackError : one of them cannot be read or put on the grid.
         """
-        parts = self._files.map(lambda n: read_band(scene, n, grid, self._how[n], aside_m, self._chips), names)
+        far = any(is_remote(scene.assets[n].href) for n in names)
+        parts = (self._files if far else self._near).map(
+            lambda n: read_band(scene, n, grid, self._how[n], aside_m, self._chips), names
+        )
         return dict(zip(names, parts, strict=True))
 
     def clear(self, scene: Scene, grid: Grid, aside_m: Aside = (0.0, 0.0)) -> BoolArray:

@@ -181,14 +181,14 @@ class _Blocks:
         for run in _runs(list(wanted), page.dataoffsets, page.databytecounts):
             first, last = run[0], run[-1]
             start = page.dataoffsets[first]
-            packed = self.source.bytes_at(start, page.dataoffsets[last] + page.databytecounts[last] - start)
+            packed = memoryview(self.source.bytes_at(start, page.dataoffsets[last] + page.databytecounts[last] - start))
             for block in run:
                 at = page.dataoffsets[block] - start
                 with _UNPACKING:
                     self._unpack(packed[at : at + page.databytecounts[block]], *wanted[block], found)
         return found
 
-    def _unpack(self, packed: bytes, row: int, col: int, found: npt.NDArray[Any]) -> None:
+    def _unpack(self, packed: memoryview, row: int, col: int, found: npt.NDArray[Any]) -> None:
         """Lay a block with its corner at (row, col) of what is read; only the part that is wanted is summed up."""
         page = self.page
         r0, c0 = max(0, row), max(0, col)

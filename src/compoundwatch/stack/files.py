@@ -45,7 +45,7 @@ MAX_FETCHED_BYTES = 400_000_000
 """Most that is fetched of one file each time it is opened."""
 MAX_BLOCK_BYTES = 500_000_000
 """Refuse files whose smallest readable piece takes more memory than this."""
-CACHE_BYTES = 64_000_000
+CACHE_BYTES = 16_000_000
 """How much of what was fetched is kept, as neighbouring tiles and bands are read from the same pieces."""
 TIMEOUT_S, BUDGET_S, CONNECTIONS = 60.0, 180.0, 64
 
