@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compoundwatch.errors import CompoundWatchError
-    from compoundwatch.model import AreaOfInterest, Event, Settings, Site, SiteState, State, WatchResult
-    from compoundwatch.pipeline import CompareResult, compare, demo, read_area, watch
+    from compoundwatch.model import AreaOfInterest, Event, Settings, Site, SiteState, State, Summary, WatchResult
+    from compoundwatch.pipeline import CompareResult, compare, demo, read_area, summarise, watch
 
 __version__ = "0.1.0"
 
@@ -25,17 +25,19 @@ __all__ = [
     "Site",
     "SiteState",
     "State",
+    "Summary",
     "WatchResult",
     "compare",
     "demo",
     "read_area",
+    "summarise",
     "watch",
 ]
 
 _HOMES = {
     "errors": ("CompoundWatchError",),
-    "model": ("AreaOfInterest", "Event", "Settings", "Site", "SiteState", "State", "WatchResult"),
-    "pipeline": ("CompareResult", "compare", "demo", "read_area", "watch"),
+    "model": ("AreaOfInterest", "Event", "Settings", "Site", "SiteState", "State", "Summary", "WatchResult"),
+    "pipeline": ("CompareResult", "compare", "demo", "read_area", "summarise", "watch"),
 }
 
 
