@@ -1,5 +1,5 @@
 # docker build -t compoundwatch .
-# docker run --rm -v "$PWD:/data" compoundwatch watch sites.geojson --out result
+# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" compoundwatch watch sites.geojson --out result
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY . .
@@ -10,7 +10,8 @@ FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libexpat1 && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home watch
 COPY --from=build /opt/compoundwatch /opt/compoundwatch
-ENV PATH=/opt/compoundwatch/bin:$PATH
+# Whoever runs it with an id of their own, to own the results, has no home: caches go where everybody may write.
+ENV PATH=/opt/compoundwatch/bin:$PATH NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/tmp/matplotlib
 USER watch
 WORKDIR /data
 ENTRYPOINT ["compoundwatch"]
