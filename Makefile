@@ -48,8 +48,9 @@ plugin: $(BIN)/compoundwatch    ## dist/compoundwatch_qgis.zip, for QGIS: Plugin
 	$(BIN)/python qgis/pack.py
 	$(BIN)/python qgis/pack.py dist/compoundwatch_qgis.zip
 
-audit: $(VENV)/.release         ## known faults of what is installed
-	$(BIN)/pip-audit --skip-editable --local
+audit: $(VENV)/.release         ## known faults of what is installed; fails where it cannot be looked up
+	mkdir -p build && $(BIN)/python -m pip freeze --quiet --exclude-editable >build/installed.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/installed.txt
 
 sbom: $(VENV)/.release          ## dist/sbom.json: what an installation of the package is made of (CycloneDX)
 	rm -rf build/plain && $(PYTHON) -m venv build/plain && build/plain/bin/python -m pip install --quiet .
