@@ -92,11 +92,17 @@ def view(stored: StoredWatch, sensors: Sequence[Sensor], told: Told, said: Words
         "sensors": sensors,
         "left_out": left_out(general),
         "called": stored.settings.score.probability_called,
-        "legend": [{"code": s.value, "words": said.gettext(ladder.STATE_WORDS[s])} for s in State],
+        "legend": [{"code": s.value, "words": _in_legend(s, said)} for s in State],
         "stamp": stamp(run),
         "software": sorted(run.software.items()),
         "inputs": sorted((without_secrets(k), without_secrets(v)) for k, v in run.inputs.items()),
     }
+
+
+def _in_legend(state: State, said: Words) -> str:
+    """What a colour stands for: that of NOT_OBSERVABLE also for sites that were seen, but not clearly enough."""
+    words = str(said.gettext(ladder.STATE_WORDS[state]))
+    return f"{said.gettext(ladder.INCONCLUSIVE)} / {words}" if state is State.NOT_OBSERVABLE else words
 
 
 def title(stored: StoredWatch, sites: Sequence[Site], said: Words) -> str:

@@ -101,7 +101,7 @@
     L.control.zoom({ zoomInTitle: texts.zoom_in, zoomOutTitle: texts.zoom_out }).addTo(map);
     L.control.scale({ imperial: false }).addTo(map);
     const points = data.sites.map((site) => site.point);
-    if (points.length) map.fitBounds(L.latLngBounds(points).pad(0.15), { maxZoom: 14 });
+    if (points.length) map.fitBounds(L.latLngBounds(points).pad(0.15), { maxZoom: 15 });
     else map.setView([0, 0], 2);
     L.polyline(data.land, { color: "#7b8894", weight: 1, interactive: false }).addTo(map);
     const quiet = { weight: 1.2, color: "#4d5b68", dashArray: "4 3", fill: false, interactive: false };
@@ -133,7 +133,7 @@
       layers[`site-${site.number}`] = dot;
     }
     // Dots would cover small sites: seen closely, outlines and patches speak for themselves.
-    map.on("zoomend", () => Object.values(layers).forEach((dot) => dot.setStyle({ fillOpacity: map.getZoom() > 13 ? 0.15 : 0.9 })));
+    map.on("zoomend", () => Object.values(layers).forEach((dot) => dot.setStyle({ fillOpacity: map.getZoom() > 15 ? 0.15 : 0.9 })));
     const basemap = document.getElementById("basemap");
     if (basemap) {
       const tiles = L.tileLayer(data.basemap, { maxZoom: 19, referrerPolicy: "origin" });
