@@ -1,11 +1,11 @@
 """The main job on real Sentinel-2 imagery: a forest in Romania that is felled patch by patch, 2015-2021.
 
 Turns the 140 dates of the cube `sentinel2_cube_subset_romania` (100 x 100 pixels, real clouds; Copernicus Sentinel
-data, distributed with the Python package nrt 0.2.1) into a static STAC catalogue of cloud-optimised GeoTIFFs, draws
+data, fetched by the example `real_sentinel2.py`) into a static STAC catalogue of cloud-optimised GeoTIFFs, draws
 sites and controls by a rule that looks at the first half of the series only, runs `compoundwatch.watch` on them, and
 compares the result with an independent reading of the same imagery: the yearly medians of the vegetation index.
 
-    python examples/romania_felling.py FOLDER_OF_THE_CUBE [OUT]
+    python benchmarks/romania_felling.py [OUT]
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
-import pystac
-import rasterio
 import xarray as xr
-from affine import Affine
-from rasterio.warp import transform, transform_bounds
-from shapely.geometry import box, mapping
+from rasterio.warp import transform
 
 import compoundwatch as cw
 
-CRS = "EPSG:3035"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
+from real_sentinel2 import CRS, fetch, read_cube, write_catalog
+
 REFERENCE_END = dt.date(2017, 1, 1)
 SQUARE = 12
 """Sites and controls are squares of so many pixels a side, on a lattice."""
@@ -35,51 +34,6 @@ DROP = 0.2
 CLEAR = (4, 5, 7)
 """Classes of the independent reading: vegetation, bare, unclassified."""
 SUMMER = (6, 9)
-
-
-def read_cube(folder: Path) -> xr.Dataset:
-    """Blue, green, red, nir at 10 m, swir16 at 20 m repeated to 10 m, and scl: stored numbers, 0 = no data."""
-    ten = xr.open_dataset(folder / "sentinel2_cube_subset_romania_10m.nc", mask_and_scale=False, engine="h5netcdf")
-    twenty = xr.open_dataset(folder / "sentinel2_cube_subset_romania_20m.nc", mask_and_scale=False, engine="h5netcdf")
-    swir = np.repeat(np.repeat(twenty["B11"].values, 2, axis=1), 2, axis=2)
-    names = {"B2": "blue", "B3": "green", "B4": "red", "B8": "nir", "SCL": "scl"}
-    cube = ten[list(names)].rename(names)
-    cube["swir16"] = (("time", "y", "x"), swir)
-    return cube.load()
-
-
-def write_catalog(cube: xr.Dataset, folder: Path) -> Path:
-    """A static STAC catalogue of the cube, one item per date; returns the path of its catalog.json."""
-    pixel = float(cube.x[1] - cube.x[0])
-    place = Affine(pixel, 0, float(cube.x[0]) - pixel / 2, 0, -pixel, float(cube.y[0]) + pixel / 2)
-    height, width = cube.sizes["y"], cube.sizes["x"]
-    edges = rasterio.transform.array_bounds(height, width, place)
-    bounds = transform_bounds(CRS, "EPSG:4326", *edges)
-    catalog = pystac.Catalog("romania", "Sentinel-2 L2A over a forest in Romania")
-    for k, time in enumerate(cube.time.values):
-        when = dt.datetime.fromisoformat(str(time)[:19]).replace(tzinfo=dt.UTC)
-        item = pystac.Item(
-            f"romania-{when:%Y%m%d}",
-            mapping(box(*bounds)),
-            list(bounds),
-            when,
-            {"platform": "sentinel-2", "grid:code": "ROMANIA"},
-            collection="sentinel-2-l2a",
-        )
-        for band in ("blue", "green", "red", "nir", "swir16", "scl"):
-            path = folder / item.id / f"{band}.tif"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            values = cube[band].values[k].astype("uint8" if band == "scl" else "uint16")
-            profile = {"driver": "COG", "width": width, "height": height, "count": 1, "crs": CRS, "transform": place}
-            with rasterio.open(path, "w", **profile, dtype=values.dtype, nodata=0, compress="deflate") as file:
-                file.write(values, 1)
-            scaled = {} if band == "scl" else {"raster:bands": [{"nodata": 0, "scale": 1e-4, "offset": 0.0}]}
-            item.add_asset(band, pystac.Asset(str(path), media_type=pystac.MediaType.COG, extra_fields=scaled))
-        catalog.add_item(item)
-    catalog.normalize_hrefs(str(folder))
-    catalog.make_all_asset_hrefs_relative()
-    catalog.save(pystac.CatalogType.SELF_CONTAINED)
-    return folder / "catalog.json"
 
 
 def vegetation(cube: xr.Dataset) -> np.ndarray:
@@ -154,20 +108,20 @@ def at_pixels(result: cw.WatchResult, cube: xr.Dataset) -> tuple[np.ndarray, np.
 def main() -> None:
     """Run the example and print its comparison with the independent reading."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cube", type=Path, help="folder with sentinel2_cube_subset_romania_10m.nc and _20m.nc")
     parser.add_argument("out", type=Path, nargs="?", help="folder for the results (default: a temporary one)")
     arguments = parser.parse_args()
     out = arguments.out or Path(tempfile.mkdtemp(prefix="romania-"))
-    cube = read_cube(arguments.cube)
+    out.mkdir(parents=True, exist_ok=True)
+    cube = read_cube(*fetch(out))
     ndvi = vegetation(cube)
-    catalog = write_catalog(cube, out / "imagery")
+    catalog = write_catalog(cube, out.resolve() / "imagery")
     areas = draw_areas(cube, ndvi)
     whole = [f for f in areas["features"] if f["properties"]["site_id"] == "whole"]
     squares = [f for f in areas["features"] if f not in whole]
     for name, features in (("squares", squares), ("whole", whole)):
         (out / f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     settings = cw.Settings(detect={"reference_end": REFERENCE_END}, load={"margin_m": 0})
-    span = {"start": dt.date(2015, 8, 1), "end": dt.date(2021, 1, 1), "catalog": catalog.parent, "settings": settings}
+    span = {"start": dt.date(2015, 8, 1), "end": dt.date(2021, 1, 1), "catalog": catalog, "settings": settings}
     result = cw.watch(out / "squares.geojson", out=out / "squares", **span)
     print(f"{len(result.scenes)} scenes, reference period to {REFERENCE_END}; results in {out}\n")
     for state in result.states:
