@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -268,6 +270,13 @@ class Scene:
     footprint: BaseGeometry | None
     updated: str = ""
     href: str = ""
+
+    @cached_property
+    def pixels(self) -> str:
+        """A text that differs where the pixels of two scenes may differ."""
+        read = ((name, asset.calibration) for name, asset in sorted(self.assets.items(), key=lambda item: item[0]))
+        numbers = repr([(name, (c.scale, c.offset, c.nodata, c.rule)) for name, c in read])
+        return f"{self.scene_id} {self.processing} {hashlib.sha256(numbers.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

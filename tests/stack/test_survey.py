@@ -275,9 +275,3 @@ def test_the_same_whatever_the_number_of_threads(tmp_path):
     rng = np.random.default_rng(7)
     days = write_days(tmp_path, rng.uniform(-0.5, 0.5, (N_DAYS, 2)).tolist())
     assert stack.survey(days, SENSOR, SITE, 10**6, threads=1) == stack.survey(days, SENSOR, SITE, 10**6, threads=5)
-
-
-def test_every_day_is_told_to_the_progress(tmp_path):
-    told: list[int] = []
-    stack.survey(write_days(tmp_path, [(0, 0)] * 4), SENSOR, SITE, 10**6, progress=lambda: told.append(1))
-    assert len(told) == 4

@@ -116,8 +116,8 @@ def _asked(site: Site, sensor: Sensor, grid: Grid, plan: Plan, kept: Kept) -> Pa
     catalog = plan.catalogs[sensor.name]
     fresh, left = catalog.search(grid.lonlat_bounds, first, plan.end, sensor, plan.settings.search)
     told = tuple(s for s in left if _of_catalogue(s))
-    known = {stack.scene_key(s): s for s in kept.scenes if plan.start <= s.acquired.date() <= plan.end}
-    known |= {stack.scene_key(s): s for s in fresh}
+    known = {s.pixels: s for s in kept.scenes if plan.start <= s.acquired.date() <= plan.end}
+    known |= {s.pixels: s for s in fresh}
     scenes, older = newest(known.values(), sensor, list(dict.fromkeys(s.catalog for s in fresh)))
     answered = {s.scene_id for s in fresh} | {s.item_id for s in left}
     earlier = [s for s in kept.skipped if s.stage == "search" and s.item_id not in answered]
@@ -132,7 +132,7 @@ def _asked(site: Site, sensor: Sensor, grid: Grid, plan: Plan, kept: Kept) -> Pa
         skipped=_in_order(skipped),
         told=told,
         searched=(plan.start, plan.end),
-        inputs=digest_of(sorted(map(stack.scene_key, scenes)), outline, site.role, basis, shown),
+        inputs=digest_of(sorted(s.pixels for s in scenes), outline, site.role, basis, shown),
         digest=digest_of(),
     )
 
@@ -388,8 +388,8 @@ def _digest(series: pd.DataFrame) -> str:
 
 def _reopened_from(scenes: Sequence[Scene], skipped: Sequence[Skipped], kept: Kept, sensor: Sensor) -> dt.date | None:
     """The day of the earliest scene that is new or counts no longer, if any that was known before is later."""
-    before = {stack.scene_key(s): s for s in kept.scenes}
-    now = {stack.scene_key(s): s for s in scenes}
+    before = {s.pixels: s for s in kept.scenes}
+    now = {s.pixels: s for s in scenes}
     readable = _failed(kept.skipped, kept.scenes, sensor) - _failed(skipped, scenes, sensor)
     changed = [s for key, s in {**before, **now}.items() if (key in before) != (key in now) or s.scene_id in readable]
     days = [s.acquired.date() for s in changed]

@@ -9,7 +9,6 @@ from compoundwatch.stack.memory import (
     pictures_in,
     recalled,
     recalled_picture,
-    scene_key,
     to_arrays,
 )
 from compoundwatch.stack.pair import Image, check_pair, polygon_mask, read_image
@@ -33,7 +32,6 @@ __all__ = [
     "read_image",
     "recalled",
     "recalled_picture",
-    "scene_key",
     "survey",
     "to_arrays",
 ]

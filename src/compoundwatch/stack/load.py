@@ -7,7 +7,7 @@ links and cloudy places saves most of the bytes. Only the pixels of the grid are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,6 @@ def load(
     sensor: Sensor,
     grid: Grid,
     threads: int = 32,
-    progress: Callable[[], None] | None = None,
     chips: SiteChips | None = None,
 ) -> tuple[xr.Dataset, list[Skipped]]:
     """Read a stack of features.
@@ -86,7 +85,6 @@ def load(
     sensor : how the bands are masked and which features are made of them.
     grid : where the pixels go.
     threads : files read at the same time.
-    progress : called once after each day.
     chips : where pixels of the site are kept.
 
     Returns
@@ -105,8 +103,6 @@ def load(
     readable = np.ones(len(days), dtype=bool)
 
     def read(index: int) -> None:
-        if days[index].blank:
-            return
         bands, usable, failed = _mosaic(days[index], sensor, grid, reader)
         skipped.extend(failed)
         readable[index] = len(failed) < len(days[index].scenes)
@@ -119,13 +115,8 @@ def load(
                 features[name][index] = np.where(usable, value, np.nan)
             valid[index] = usable
 
-    def read_and_tell(index: int) -> None:
-        read(index)
-        if progress:
-            progress()
-
     with Reader(sensor, threads, chips) as reader:
-        list(reader.map(read_and_tell, range(len(days))))
+        list(reader.map(read, [k for k, day in enumerate(days) if not day.blank]))
     if len(days) and not readable.any():
         raise StackError(f"none of the {len(days)} days could be read; the first reason: {skipped[0].reason}")
     dims = ("time", "y", "x")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from compoundwatch.grid import Grid
-from compoundwatch.model import FloatArray, Picture, Scene, Sensor, Skipped
+from compoundwatch.model import FloatArray, Picture, Sensor, Skipped
 from compoundwatch.stack.chips import SiteChips
 from compoundwatch.stack.coregister import Mapper, Shift
 from compoundwatch.stack.load import Day, load, picture
@@ -74,16 +74,10 @@ class Memory:
     chips: SiteChips | None = None
 
 
-def scene_key(scene: Scene) -> str:
-    """A text that differs where the pixels of two scenes may differ."""
-    numbers = repr(sorted((name, astuple(asset.calibration)) for name, asset in scene.assets.items()))
-    return f"{scene.scene_id} {scene.processing} {hashlib.sha256(numbers.encode()).hexdigest()[:12]}"
-
-
 def day_key(day: Day) -> str:
     """A text that differs where what two days show may differ."""
     aside = "{!r} {!r}".format(*day.aside_m) if day.moved else ""
-    return "+".join(map(scene_key, day.scenes)) + aside
+    return "+".join(scene.pixels for scene in day.scenes) + aside
 
 
 def measured_once(names: Sequence[str], memory: Memory, run: Mapper) -> Mapper:
@@ -178,7 +172,7 @@ def from_arrays(arrays: Arrays, key: str) -> Memory:
         return Memory()
     layers = iter(_unpacked("bands", arrays))
     days = [tuple(name) for name in head["days"]]
-    rows = {tile: iter(_unpacked(f"days {tile}", arrays)) for tile, _ in days}
+    rows = {tile: iter(_unpacked(f"days {tile}", arrays)) for tile in {tile for tile, _ in days}}
     return Memory(
         frames=Shelf(dict(zip(head["frames"], _unpacked("frames", arrays), strict=True))),
         bands=Shelf({scene: {name: next(layers) for name in names} for scene, names in head["bands"]}),

@@ -19,7 +19,7 @@ from compoundwatch.stack import coregister, offsets
 from compoundwatch.stack.bands import Reader
 from compoundwatch.stack.coregister import Shift
 from compoundwatch.stack.load import Day, day_number
-from compoundwatch.stack.memory import Memory, day_key, measured_once, scene_key
+from compoundwatch.stack.memory import Memory, day_key, measured_once
 
 FRAME_PIXELS = (64, 128)
 """Smallest and largest side of the frame."""
@@ -50,7 +50,6 @@ def survey(
     grid: Grid,
     reference_day: int,
     threads: int = 32,
-    progress: Callable[[], None] | None = None,
     memory: Memory | None = None,
 ) -> tuple[list[Day], list[Skipped]]:
     """Measure how far each day lies off the others, and find days and scenes that are not to be used.
@@ -62,7 +61,6 @@ def survey(
     grid : the grid of the place.
     reference_day : days before this one (since 1970-01-01) make the reference.
     threads : files read at the same time.
-    progress : called once after each day.
     memory : what earlier surveys read and measured of the place, which is not done again; takes what is new.
 
     Returns
@@ -81,12 +79,11 @@ def survey(
     with Reader(sensor, threads, memory.chips) as reader:
 
         def look(day: Day) -> list[_View]:
-            views = [_view(scene, sensor, frame, reader, memory) for scene in day.scenes]
-            if progress:
-                progress()
-            return views
+            return [_view(scene, sensor, frame, reader, memory) for scene in day.scenes]
 
-        seen = list(reader.map(look, days))
+        unread = [k for k, day in enumerate(days) if any(s.pixels not in memory.frames for s in day.scenes)]
+        read = dict(zip(unread, reader.map(look, [days[k] for k in unread]), strict=True))
+        seen = [read[k] if k in read else look(day) for k, day in enumerate(days)]
         views = [v for part in seen for v in part]
         failed = [Skipped(v.scene.scene_id, "load", v.failure) for v in views if v.values is None]
         if len(failed) == len(views):
@@ -111,7 +108,7 @@ def survey(
 def _view(scene: Scene, sensor: Sensor, frame: Grid, reader: Reader, memory: Memory) -> _View:
     """Read what a scene shows; the band is not read where nothing of it may be used."""
     assert sensor.align_on is not None
-    key = scene_key(scene)
+    key = scene.pixels
     if (known := memory.frames.get(key)) is not None:
         return _View(scene, known)
     try:
@@ -193,7 +190,7 @@ def _reflectances(
     scene: Scene, sensor: Sensor, frame: Grid, reader: Reader, memory: Memory
 ) -> dict[str, FloatArray] | None:
     """All bands of reflectance where they may be used, NaN elsewhere; None where they cannot be read."""
-    if (known := memory.bands.get(scene_key(scene))) is not None:
+    if (known := memory.bands.get(scene.pixels)) is not None:
         return known
     names = [b.name for b in sensor.bands if b.unit == REFLECTANCE]
     try:
@@ -202,7 +199,7 @@ def _reflectances(
     except StackError:
         return None
     return memory.bands.put(
-        scene_key(scene), {name: np.where(usable, layer, np.float32(np.nan)) for name, layer in layers.items()}
+        scene.pixels, {name: np.where(usable, layer, np.float32(np.nan)) for name, layer in layers.items()}
     )
 
 
