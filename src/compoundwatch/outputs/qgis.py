@@ -423,8 +423,9 @@ def picture_styles(shots: Mapping[str, Mapping[str, Any]], end: dt.date) -> dict
     return styles
 
 
+@cache
 def environment() -> Environment:
-    """The templates of styles and project."""
+    """The templates of styles and project, each compiled once."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
