@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from compoundwatch.pipeline.planning import Plan, only, plan
 from compoundwatch.pipeline.progress import Progress, silent
 from compoundwatch.pipeline.spreading import Looks, Question, crew
 from compoundwatch.pipeline.summarising import told
-from compoundwatch.store import FINISHED, NOTHING_NEW, Workspace
+from compoundwatch.store import FINISHED, NOTHING_NEW, Kept, Workspace
 
 DEFAULT_SENSORS = ("sentinel2",)
 KIND = "pixels"
@@ -181,9 +181,17 @@ def _measure_all(area: AreaOfInterest, job: Plan, going: _Open | None, looks: Lo
     known = {site.site_id: site for site in area.sites}
     total = len(area.sites) * len(job.sensors)
     job.progress("reading", 0, total)
-    places = [(site, sensor.name) for site in area.sites for sensor in job.sensors]
-    for k, part in enumerate(looks((_question(*place, going) for place in places), job)):
-        parts[part.site_id].append(_stored(part, going))
+    waiting: dict[tuple[str, str], Kept] = {}
+
+    def questions() -> Iterator[Question]:
+        for site in area.sites:
+            for sensor in job.sensors:
+                question = _question(site, sensor.name, going)
+                waiting[site.site_id, sensor.name] = question.kept
+                yield question
+
+    for k, part in enumerate(looks(questions(), job)):
+        parts[part.site_id].append(_stored(part, waiting.pop((part.site_id, part.sensor)), going))
         job.progress(f"read {known[part.site_id].role} {known[part.site_id].name}", k + 1, total)
     return parts
 
@@ -195,11 +203,10 @@ def _question(site: Site, sensor: str, going: _Open | None) -> Question:
     return Question(site, sensor, workspace.ledger.kept(*place), partial(workspace.arrays, KIND, *place))
 
 
-def _stored(part: Part, going: _Open | None) -> Part:
+def _stored(part: Part, kept: Kept, going: _Open | None) -> Part:
     if going is None:
         return part
     workspace, ledger, place = going.workspace, going.workspace.ledger, (part.site_id, part.sensor)
-    kept = ledger.kept(*place)
     if part.arrays is not None:
         workspace.keep(KIND, *place, part.arrays)
     known = kept.inputs, kept.series, frozenset(kept.skipped)

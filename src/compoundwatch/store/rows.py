@@ -178,7 +178,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
     assets = {
         name: {
             "href": without_token(a.href),
-            "calibration": dataclasses.astuple(a.calibration),
+            "calibration": (a.calibration.scale, a.calibration.offset, a.calibration.nodata, a.calibration.rule),
             "layer": a.layer,
             "corner": a.corner,
             "access": [sorted(a.access.own_hosts), a.access.token_endpoint, a.access.signed_hosts],

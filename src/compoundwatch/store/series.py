@@ -13,6 +13,13 @@ from compoundwatch.model import SERIES_COLUMNS
 from compoundwatch.store.rows import utc_text
 
 NUMBERS = ("value", "spread", "valid_fraction", "n_valid")
+_NOW = (
+    "SELECT m.look, m.feature, v.scene_id, v.acquired, s.value, s.spread, s.valid_fraction, s.n_valid "
+    "FROM series s JOIN measurements m ON m.fid = s.measurement JOIN views v ON v.fid = s.view WHERE s.fid IN "
+    "(SELECT MAX(o.fid) FROM measurements n JOIN series o ON o.measurement = n.fid WHERE n.site_id = ? "
+    "AND n.sensor = ? GROUP BY o.measurement, o.view) AND s.withdrawn = 0"
+)
+"""The rows of a place and sensor that hold now."""
 
 
 def no_series() -> pd.DataFrame:
@@ -22,16 +29,10 @@ def no_series() -> pd.DataFrame:
 
 def read_series(db: sqlite3.Connection, site_id: str, sensor: str) -> pd.DataFrame:
     """The series of a place and sensor that holds now, in order."""
-    rows = db.execute(
-        "SELECT m.feature, m.look, v.scene_id, v.acquired, s.value, s.spread, s.valid_fraction, s.n_valid "
-        "FROM series s JOIN measurements m ON m.fid = s.measurement JOIN views v ON v.fid = s.view WHERE s.fid IN "
-        "(SELECT MAX(o.fid) FROM measurements n JOIN series o ON o.measurement = n.fid WHERE n.site_id = ? "
-        "AND n.sensor = ? GROUP BY o.measurement, o.view) AND s.withdrawn = 0",
-        (site_id, sensor),
-    ).fetchall()
+    rows = db.execute(_NOW, (site_id, sensor)).fetchall()
     if not rows:
         return no_series()
-    feature, look, scene_id, acquired, *numbers = zip(*rows, strict=True)
+    look, feature, scene_id, acquired, *numbers = zip(*rows, strict=True)
     table = {
         "site_id": [site_id] * len(rows),
         "sensor": [sensor] * len(rows),
@@ -52,9 +53,10 @@ def in_order(series: pd.DataFrame) -> pd.DataFrame:
 
 def record_series(db: sqlite3.Connection, run: int, site_id: str, sensor: str, series: pd.DataFrame) -> None:
     """Add the rows that are new or have other numbers, and withdraw those that are there no more."""
-    old, new = _by_key(read_series(db, site_id, sensor)), _by_key(series)
+    old = {row[:4]: row[4:] for row in map(tuple, db.execute(_NOW, (site_id, sensor)))}
+    new = _by_key(series)
     changed = {key: numbers for key, numbers in new.items() if old.get(key) != numbers}
-    gone = [key for key in old if key not in new]
+    gone = sorted(key for key in old if key not in new)
     if not changed and not gone:
         return
     place = {"run": run, "site_id": site_id, "sensor": sensor}
@@ -81,7 +83,7 @@ def record_series(db: sqlite3.Connection, run: int, site_id: str, sensor: str, s
 
 def _by_key(series: pd.DataFrame) -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
     """Numbers of every row by its key, missing as None."""
-    days = [utc_text(moment) for moment in series["acquired"]]
+    days = series["acquired"].map({moment: utc_text(moment) for moment in series["acquired"].unique()})
     keys = zip(series["look"], series["feature"], series["scene_id"], days, strict=True)
     columns = []
     for name in NUMBERS:
