@@ -50,12 +50,6 @@ def test_two_dates(tmp_path: Path) -> None:
         assert (file.read(1)[12:28, 12:38] == 1).mean() > 0.95
 
 
-def test_two_dates_of_ones_own(tmp_path: Path) -> None:
-    run("two_dates.py", tmp_path)
-    own = run("two_dates.py", tmp_path, "two-dates/before.tif", "two-dates/before.tif", "--out", "same")
-    assert "more 0.0%, less 0.0%" in own
-
-
 def test_one_site(tmp_path: Path) -> None:
     said = run("one_site.py", tmp_path, "--revisit-days", "16")
     assert re.findall(r"^(20\d\d) ", said, re.MULTILINE) == [str(y) for y in range(2021, 2026)]
