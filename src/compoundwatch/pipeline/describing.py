@@ -54,7 +54,8 @@ def result_files(folder: Path) -> list[tuple[Path, str]]:
     """The files of a result that people open first, and what for."""
     known = {
         "report.html": "the report, in any browser",
-        "watch.gpkg": "all layers, in QGIS",
+        "watch.qgz": "all layers, styled and grouped, in QGIS",
+        "watch.gpkg": "the same layers in one file",
         "sites.geojson": "the sites and their states",
         "changes.geojson": "the changed patches",
         "direction.tif": "which pixels changed, and which way",

@@ -25,7 +25,7 @@ from compoundwatch.pipeline.measuring import Part, look
 from compoundwatch.pipeline.planning import Plan
 from compoundwatch.pipeline.progress import Progress
 from compoundwatch.pipeline.summarising import told
-from compoundwatch.pipeline.watching import CHIPS, _result
+from compoundwatch.pipeline.watching import CHIPS, assembled
 from compoundwatch.store import CACHE, STORE, UNFINISHED, Kept, Ledger, Run, reading
 
 VERSION = "the version of compoundwatch"
@@ -221,7 +221,7 @@ class _Again:
         digests = {place: [part.digest for part in some] for place, some in found.items()}
         origin = self.stored.provenance
         judged = judge(self.area, digests, tables, self.job, origin.created.date(), None)
-        result = _result(self.area, self.job, found, tables, judged, origin)
+        result = assembled(self.area, self.job, found, tables, judged, origin)
         # What catalogues and servers said on that day cannot be asked again.
         return replace(result, skipped=self.stored.skipped)
 

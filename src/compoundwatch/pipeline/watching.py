@@ -148,7 +148,7 @@ def _watched(
     judged = judge(area, digests, tables, job, now.date(), workspace.ledger if workspace else None)
     # Which catalogues were asked is known only now; the name of the run was given when it began.
     origin = replace(origin, inputs={**origin.inputs, "catalog": job.names})
-    result = _result(area, job, parts, tables, judged, origin)
+    result = assembled(area, job, parts, tables, judged, origin)
     return _kept(result, judged, parts, job, going, now) if going else result
 
 
@@ -256,9 +256,10 @@ def _provenance(job: Plan, now: dt.datetime, inputs: Sequence[InputFile]) -> Pro
     )
 
 
-def _result(
+def assembled(
     area: AreaOfInterest, job: Plan, parts: Parts, tables: Tables, judged: Sequence[Judgement], origin: Provenance
 ) -> WatchResult:
+    """What a run has to say, from what was measured and judged; the same for a run and for making a result anew."""
     every = [part for site in area.sites for part in parts[site.site_id]]
     scenes = {s.scene_id: s for part in every for s in part.scenes}
     whole = [t for site in area.sites for t in tables[site.site_id] if len(t)]
