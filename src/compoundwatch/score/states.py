@@ -178,8 +178,9 @@ class Weighing:
         for key, part in parts.items():
             own[groups[key]] = own.get(groups[key], 0.0) + part
         total, alone = np.sum(list(parts.values()), axis=0), self.known.model.alone
+        weight = 2 if kind.structural else 1  # roofs that went say more of what happened than of whether
         return {
-            key: np.minimum(part, alone + np.maximum(0, total - own[groups[key]]))
+            key: np.minimum(part, alone + weight * np.maximum(0, total - own[groups[key]]))
             if kind.structural or groups[key][-1]
             else part
             for key, part in parts.items()
@@ -445,8 +446,10 @@ def _call(
     unchanged = found.probability[State.UNCHANGED]
     if 1 - unchanged >= settings.probability_called:
         return _kind(found, settings), ""
-    if unchanged < known.model.unchanged:
-        return State.NOT_OBSERVABLE, wording.inconclusive(1 - unchanged)
+    # Where no lights were seen a power cut is not asked for, and stands in the way of no other answer.
+    asked = 1.0 if State.LIGHTS_ONLY in found.ways else 1 - found.probability[State.LIGHTS_ONLY]
+    if unchanged < known.model.unchanged * asked:
+        return State.NOT_OBSERVABLE, wording.inconclusive(1 - unchanged / asked)
     if p_value is not None and p_value < known.model.unexplained:
         return State.NOT_OBSERVABLE, wording.unexplained(p_value)
     if not any(stayed(e, settings.max_min_detectable) for e in activity):
