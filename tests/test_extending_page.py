@@ -33,7 +33,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src", folder / "src", ignore=skip)
     shutil.copytree(ROOT / "tests" / "contract", folder / "tests" / "contract", ignore=skip)
-    for name in ("tests/__init__.py", "tests/conftest.py", "tests/support.py", "pyproject.toml"):
+    for name in ("tests/__init__.py", "tests/conftest.py", "tests/headless.py", "tests/support.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     for title, text in BLOCKS:
         (folder / title).parent.mkdir(parents=True, exist_ok=True)
