@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -194,8 +195,10 @@ def test_pixels_that_were_changed_before_they_were_kept_are_found_by_what_was_me
     found = recomputed(folder)
     assert verified(found) == (False, True)
     assert found.as_written
-    assert "watch.gpkg (series): row" in texts(found)
-    assert "scene_id '" in texts(found)
+    # Which of the chips come first hangs on where the imagery lay: other values are told by row, lost dates by number.
+    assert re.search(
+        r"watch\.gpkg \(series\): (row \d+ \(site_id 'compound-1', scene_id|it has \d+ rows)", texts(found)
+    )
     assert f"site_id '{sites(folder)[1]}'" not in texts(found)
 
 
