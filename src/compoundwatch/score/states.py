@@ -169,11 +169,14 @@ class Weighing:
 
         Persistent energies speak of few pixels: where the whole site, other images and other sensors saw nothing, it
         may be a field whose crop came late. What the energies of the same images say is no second opinion, nor is what
-        their means say of one another. Where nobody sees the ground there is nothing to wait for.
+        their means say of one another; but where one look is all there is, each of its measurements may second another.
+        Where nobody sees the ground there is nothing to wait for.
         """
         if not any(e.kind != LIGHTS for e in self.evidence if e.key in parts):
             return dict(parts)
-        groups = {e.key: (e.sensor, e.look, e.feature.endswith(ENERGIES)) for e in self.evidence if e.key in parts}
+        signs = [e for e in self.evidence if e.key in parts]
+        one_eye = len({(e.sensor, e.look) for e in signs if e.kind != LIGHTS}) == 1
+        groups = {e.key: (e.sensor, e.look if not one_eye else e.key, e.feature.endswith(ENERGIES)) for e in signs}
         own: dict[tuple[str, str, bool], Float64] = {}
         for key, part in parts.items():
             own[groups[key]] = own.get(groups[key], 0.0) + part
