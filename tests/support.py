@@ -175,6 +175,17 @@ def stac_server(folder: Path, items: list[dict[str, Any]]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def served_items(folder: Path, url: str) -> list[dict[str, Any]]:
+    """The items of a static catalogue, with the addresses that their files have where ``url`` serves its folder."""
+    items = []
+    for item in pystac.Catalog.from_file(str(folder / "catalog.json")).get_items(recursive=True):
+        item.make_asset_hrefs_absolute()
+        for asset in item.assets.values():
+            asset.href = f"{url}/{asset.href.removeprefix(str(folder)).lstrip('/')}"
+        items.append(item.to_dict(include_self_link=False) | {"links": []})
+    return items
+
+
 class RangeServer:
     """Files of a folder by ranges, and what was asked for: (path, first byte, last byte)."""
 

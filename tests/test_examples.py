@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from compoundwatch import simulate
-from tests.support import range_server, stac_server
+from tests.support import range_server, served_items, stac_server
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -101,14 +101,8 @@ def earth_search(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         regional_controls=1,
     )
     with range_server(made.folder) as files:
-        items = []
-        for path in sorted(made.folder.glob("sentinel-2-l2a/*/*.json")):
-            item = json.loads(path.read_text(encoding="utf-8")) | {"links": []}
-            for asset in item["assets"].values():
-                asset["href"] = f"{files}/sentinel-2-l2a/{path.parent.name}/{asset['href'].removeprefix('./')}"
-            items.append(item)
         (tmp_path / "api").mkdir()
-        with stac_server(tmp_path / "api", items) as address:
+        with stac_server(tmp_path / "api", served_items(made.folder, files)) as address:
             yield address, made.areas
 
 

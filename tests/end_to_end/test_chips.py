@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 
-import pystac
 import pytest
 
 from compoundwatch.model import ExportSettings, LoadSettings, SearchSettings, Settings
 from compoundwatch.pipeline import watch
 from compoundwatch.stack import files
-from tests.support import RangeServer, demolished_place, stac_server
+from tests.support import RangeServer, demolished_place, served_items, stac_server
 
 NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
 
@@ -26,12 +25,7 @@ def place(tmp_path_factory):
 def imagery(place, tmp_path_factory):
     """A server of the imagery and the address of a STAC API that names its files."""
     serving = RangeServer(place.folder)
-    items = []
-    for item in pystac.Catalog.from_file(str(place.folder / "catalog.json")).get_items(recursive=True):
-        item.make_asset_hrefs_absolute()
-        for asset in item.assets.values():
-            asset.href = f"{serving.url}/{asset.href.removeprefix(str(place.folder)).lstrip('/')}"
-        items.append(item.to_dict(include_self_link=False) | {"links": []})
+    items = served_items(place.folder, serving.url)
     with stac_server(tmp_path_factory.mktemp("api"), items) as url:
         yield serving, url
     serving.close()

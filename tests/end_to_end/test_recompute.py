@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pystac
 import pytest
 import rasterio
 
@@ -26,7 +25,7 @@ from compoundwatch.stack import chips as kept
 from compoundwatch.stack import files
 
 from ..outputs.test_evidence import edit_json, relog, reseal, sql
-from ..support import RangeServer, stac_server
+from ..support import RangeServer, served_items, stac_server
 
 NOW = dt.datetime(2025, 4, 1, tzinfo=dt.UTC)
 SETTINGS: dict[str, Any] = {
@@ -55,12 +54,7 @@ def place(tmp_path_factory):
 def workspace(place, tmp_path_factory):
     """A workspace of two runs, whose imagery came from a server that is gone."""
     serving = RangeServer(place.folder)
-    items = []
-    for item in pystac.Catalog.from_file(str(place.folder / "catalog.json")).get_items(recursive=True):
-        item.make_asset_hrefs_absolute()
-        for asset in item.assets.values():
-            asset.href = f"{serving.url}/{asset.href.removeprefix(str(place.folder)).lstrip('/')}"
-        items.append(item.to_dict(include_self_link=False) | {"links": []})
+    items = served_items(place.folder, serving.url)
     out = tmp_path_factory.mktemp("workspace") / "out"
     settings = Settings.model_validate(SETTINGS)
     files._CACHE.__init__()

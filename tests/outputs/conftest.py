@@ -38,6 +38,7 @@ from compoundwatch.model import (
     State,
     WatchResult,
 )
+from compoundwatch.outputs import write_compare
 
 HOSTILE = "<script>document.title='owned'</script> \"it's\" & ភូមិ · قرية"
 GRID = Grid(32648, 380_000.0, 1_200_000.0, 10.0, 26, 34)
@@ -392,6 +393,22 @@ def pair() -> tuple[PairChange, Affine]:
     p[direction != 0] = 0.004
     p[0, :3] = np.nan
     return PairChange(direction.astype(np.float32) * 3, p, direction), GRID.transform
+
+
+def write_unplaced_pair(out: Path, change: PairChange, result: WatchResult) -> None:
+    """Write a comparison of two images that lie nowhere on the map."""
+    write_compare(
+        out,
+        before=Path("a.tif"),
+        after=Path("b.tif"),
+        change=change,
+        transform=None,
+        crs=None,
+        detector="imad",
+        alpha=0.01,
+        sites=[],
+        provenance=result.provenance,
+    )
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pytest
 from affine import Affine
 
 from compoundwatch.model import PairChange, WatchResult
-from compoundwatch.outputs import write_compare, write_watch
+from compoundwatch.outputs import write_watch
 from compoundwatch.pipeline import bundle, describe_verification, verification_text, verify
 
 from ..outputs.conftest import pair as pair
 from ..outputs.conftest import result as result
+from ..outputs.conftest import write_unplaced_pair
 
 
 @pytest.fixture
@@ -80,18 +81,7 @@ def test_what_cannot_be_made_anew_is_told_and_is_no_difference(
     edit = folder / "sites.geojson"
     edit.write_text(edit.read_text(encoding="utf-8").replace('"score": 98.0', '"score": 12.0'), encoding="utf-8")
     assert run("verify", folder, "--recompute")[0] == 1
-    write_compare(
-        tmp_path / "pair",
-        before=Path("a.tif"),
-        after=Path("b.tif"),
-        change=pair[0],
-        transform=None,
-        crs=None,
-        detector="imad",
-        alpha=0.01,
-        sites=[],
-        provenance=result.provenance,
-    )
+    write_unplaced_pair(tmp_path / "pair", pair[0], result)
     code, out, _ = run("verify", tmp_path / "pair", "--recompute", "--json")
     assert code == 3
     assert "comparison of two images" in json.loads(out)["recomputed"]["obstacles"][0]
